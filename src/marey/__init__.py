@@ -1,0 +1,62 @@
+"""Convolutional video understanding: a video in, labels, events and tracks out.
+
+The public names are loaded at first use (PEP 562), so that `import marey` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "classify": "marey.tasks.classify",
+    "check": "marey.tasks.check",
+    "create_model": "marey.models._registry",
+    "list_models": "marey.models._registry",
+    "model_info": "marey.models._registry",
+    "open_video": "marey.video.read",
+    "Limits": "marey.video.read",
+    "windows": "marey.video.windows",
+    "write": "marey.outputs",
+    "Manifest": "marey.data.manifest",
+    "Recipe": "marey.training.recipe",
+    "train": "marey.training.loop",
+    "evaluate": "marey.training.evaluate",
+    "Net": "marey.models._net",
+    "Input": "marey.types",
+    "Report": "marey.types",
+    "Video": "marey.types",
+    "MareyError": "marey.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'marey' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from marey.data.manifest import Manifest
+    from marey.errors import MareyError
+    from marey.models._net import Net
+    from marey.models._registry import create_model, list_models, model_info
+    from marey.outputs import write
+    from marey.tasks.check import check
+    from marey.tasks.classify import classify
+    from marey.training.evaluate import evaluate
+    from marey.training.loop import train
+    from marey.training.recipe import Recipe
+    from marey.types import Input, Report, Video
+    from marey.video.read import Limits, open_video
+    from marey.video.windows import windows

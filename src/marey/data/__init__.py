@@ -1,0 +1,1 @@
+"""Tables of labelled clips, and their way into a network."""

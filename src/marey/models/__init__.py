@@ -1,0 +1,1 @@
+"""Networks: the machinery (underscored) and one file for each checkpoint family."""

@@ -1,0 +1,1 @@
+"""Tensors only: each idea about time, once."""

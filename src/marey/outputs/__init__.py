@@ -1,0 +1,1 @@
+"""Reports written to files and terminals; they know values, not models."""

@@ -1,0 +1,1 @@
+"""What marey does with a video: the one room that joins video and networks."""

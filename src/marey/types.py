@@ -1,0 +1,207 @@
+"""The values that flow through marey; frozen, and free of torch.
+
+Times are seconds on the video's own clock (the container's pts), and a span is `start <= t < end`.
+Images are uint8 RGB, H W 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Sampling = Literal["dense", "segments", "linspace"]
+Interpolation = Literal["bilinear", "bicubic", "area"]
+
+SCHEMA = "marey.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """What a media file says of its video stream; a header may be wrong, decoding tells.
+
+    `width` and `height` are as displayed: after rotation and sample aspect ratio. `start` is the pts
+    of the first frame; `end` the measured end of the last one, None where only decoding can tell.
+    """
+
+    path: str
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: Fraction | None
+    start: float
+    end: float | None
+    frames: int | None
+    rotation: int = 0
+    audio: bool = False
+    streams: int = 1
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the first frame's start to the last frame's end."""
+        return None if self.end is None else self.end - self.start
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; fps becomes the string "30000/1001", so that no precision is lost."""
+        fps = None if self.fps is None else str(self.fps)
+        return asdict(self) | {"fps": fps}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Video:
+        fps = data["fps"]
+        return cls(**data | {"fps": None if fps is None else Fraction(fps)})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame: `image` (H W 3 uint8) is shown from `time` on, exact seconds."""
+
+    image: Image
+    time: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time, `start <= t < end`, in seconds."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The frames picked from one window: `frames` is T H W 3 uint8, `times` their exact pts.
+
+    `padded` counts the frames that the video was too short to give and the short policy filled in.
+    """
+
+    window: Window
+    frames: Image
+    times: tuple[Fraction, ...]
+    padded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a clip is prepared for a network; it travels with the model and its weights.
+
+    A clip is `frames` frames. `dense` takes every `every`-th frame at `fps` (None: the video's own
+    rate), so the window lasts `frames * every / fps`; `segments` (TSN: the middle of equal parts) and
+    `linspace` (SlowFast: first to last) spread them over `seconds`.
+
+    Frames are scaled so that the short side is `resize` pixels, or to exactly (H, W), then the centre
+    `size` (H, W) is cut. Values in [0, 1] are raised to `gamma` (below 1 brightens), then normalised
+    by `mean` and `std`. `views` is the multi-view test protocol: clips in time x crops in space.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    resize: int | tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sampling: Sampling = "dense"
+    every: int = 1
+    fps: float | None = None
+    seconds: float | None = None
+    interpolation: Interpolation = "bilinear"
+    gamma: float = 1.0
+    views: tuple[int, int] = (10, 3)
+
+    def __post_init__(self) -> None:
+        if (self.seconds is None) != (self.sampling == "dense"):
+            raise ValueError(f"seconds goes with segments and linspace only, got {self}")
+        if min(self.frames, self.every, *self.size, *self.views) < 1:
+            raise ValueError(f"frames, every, size and views must be positive, got {self}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Input:
+        lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
+        return cls(**data | lists)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a network says of one window: `p` (K float32) holds one score a class, in label order."""
+
+    window: Window
+    p: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One label and its score in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The best labels of one window, best first."""
+
+    start: float
+    end: float
+    top: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Which network spoke, and under what terms."""
+
+    name: str
+    licence: str | None
+    classes: int
+    runtime: str
+    precision: str
+    input: Input
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in one video. `docs/report.md` states the JSON form, schema `marey.report/1`."""
+
+    video: Video
+    model: ModelCard
+    top: tuple[Score, ...]
+    windows: tuple[Ranked, ...]
+    warnings: tuple[str, ...] = ()
+    schema: str = field(default=SCHEMA)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, keys in the order of the schema."""
+        return {
+            "schema": self.schema,
+            "video": self.video.to_dict() | {"duration": self.video.duration},
+            "model": asdict(self.model),
+            "top": [asdict(score) for score in self.top],
+            "windows": [asdict(ranked) for ranked in self.windows],
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Report:
+        """The report that `to_dict` wrote; ValueError if it is of another schema."""
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA!r}, got {data.get('schema')!r}")
+        video = {key: value for key, value in data["video"].items() if key != "duration"}
+        return cls(
+            video=Video.from_dict(video),
+            model=ModelCard(**data["model"] | {"input": Input.from_dict(data["model"]["input"])}),
+            top=_scores(data["top"]),
+            windows=tuple(
+                Ranked(row["start"], row["end"], _scores(row["top"])) for row in data["windows"]
+            ),
+            warnings=tuple(data["warnings"]),
+        )
+
+
+def _scores(rows: list[dict[str, Any]]) -> tuple[Score, ...]:
+    return tuple(Score(**row) for row in rows)

@@ -1,0 +1,1 @@
+"""Files and frames: media are opened, sampled and written here, on numpy, without torch."""
