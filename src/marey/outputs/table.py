@@ -1,0 +1,123 @@
+"""Reports as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from rich.table import Table
+
+from marey.types import Ranked, Report, Score
+
+
+def clock(seconds: float) -> str:
+    """0:07.5, 12:00.0, 1:02:03.4."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{head}:{rest // 10:02}.{rest % 10}"
+
+
+def timeline(report: Report, *, top: int = 3) -> Table:
+    """A row a stretch: windows that follow each other with the same best label are one stretch."""
+    table = Table(title=report.video.path, title_justify="left", caption_justify="left")
+    table.caption = f"{report.model.name} · {len(report.windows)} windows"
+    table.add_column("time", no_wrap=True)
+    table.add_column("label")
+    table.add_column("score", justify="right")
+    table.add_column("then", style="dim")
+    for stretch in stretches(report.windows):
+        table.add_row(clock(stretch.start) + " – " + clock(stretch.end), *_cells(stretch.top, top))
+    table.add_section()
+    table.add_row("whole video", *_cells(report.top, top), style="bold")
+    return table
+
+
+def stretches(windows: Iterable[Ranked]) -> list[Ranked]:
+    """Neighbouring windows with the same best label as one, with the scores of its best window."""
+    merged = []
+    for _, group in groupby(windows, key=lambda window: window.top[0].label):
+        rows = list(group)
+        best = max(rows, key=lambda row: row.top[0].score)
+        merged.append(Ranked(rows[0].start, rows[-1].end, best.top))
+    return merged
+
+
+def _cells(top: tuple[Score, ...], count: int) -> tuple[str, str, str]:
+    best, *others = top[:count]
+    rest = ", ".join(f"{score.label} {score.score:.2f}" for score in others)
+    return best.label, f"{best.score:.2f}", rest
+
+
+def properties(row: Mapping[str, Any]) -> Table:
+    """One thing, a line a property; what is nested is indented."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for key, value in _flat(row):
+        table.add_row(key, value)
+    return table
+
+
+def _flat(row: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield indent + key, ""
+            yield from _flat(value, indent + "  ")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            for item in value:
+                yield indent + key, ""
+                yield from _flat(item, indent + "  ")
+        else:
+            yield indent + key, _cell(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def listing(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """A row a network: what it eats, what it costs, which weights it has."""
+    table = Table("model", "clip", "params", "GMACs", "weights", "top-1", "licence")
+    for row in rows:
+        clip = "x".join(map(str, row["shape"]))
+        cost = (f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e9:.2f}")
+        first, *others = row["weights"] or [None]
+        table.add_row(row["name"], clip, *cost, *_weights(first))
+        for weights in others:
+            table.add_row("", "", "", "", *_weights(weights))
+    return table
+
+
+def _weights(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if row is None:
+        return "-", "-", "-"
+    return row["name"].partition(".")[2], _cell(row["top1"]), row["licence"]
+
+
+def accuracy(row: Mapping[str, Any]) -> Table:
+    """An evaluation: accuracy by class, and what was taken for what."""
+    metrics, labels = row["metrics"], row["labels"]
+    table = Table(title=f"{row['model']['name']}: {row['samples']} samples, {row['protocol']}")
+    table.add_column("label")
+    table.add_column("accuracy", justify="right")
+    table.add_column("taken for", style="dim")
+    for label, counts in zip(labels, metrics["confusion"], strict=True):
+        wrong = [(n, other) for n, other in zip(counts, labels, strict=True) if n and other != label]
+        confused = ", ".join(f"{other} {n}" for n, other in sorted(wrong, reverse=True))
+        table.add_row(label, _percent(metrics["per_class"][label]), confused)
+    table.add_section()
+    table.add_row("top-1", _percent(metrics["top1"]), style="bold")
+    if metrics["top5"] is not None:
+        table.add_row("top-5", _percent(metrics["top5"]))
+    return table
+
+
+def _percent(part: float | None) -> str:
+    return "-" if part is None else f"{100 * part:.1f} %"

@@ -1,0 +1,142 @@
+"""A video in, labels on a time line out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marey.errors import VideoError
+from marey.runtime import Runtime, load
+from marey.types import Clip, Ranked, Report, Score, Scores, Window
+from marey.video.clips import clips
+from marey.video.prepare import centre_crop
+from marey.video.read import Limits, Reader, open_video
+from marey.video.windows import pick, window_length, windows
+
+DEFAULT_MODEL = "efficientnet_lite0.in1k"
+
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds done and the seconds in all, None where nobody knows."""
+
+
+def classify(
+    video: str | os.PathLike[str],
+    model: str | Runtime = DEFAULT_MODEL,
+    *,
+    window: float | None = None,
+    step: float | None = None,
+    top: int = 5,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The best `top` labels of every window of `video`, and of the whole of it.
+
+    `window` and `step` are seconds; a window is by default as long as the network's clip, a step as
+    long as the window. `model` is a name, a checkpoint folder, or what `marey.runtime.load` gave:
+    load once to classify many videos. Raises `VideoError`, `ModelError` or `WeightsError`.
+    """
+    runtime = load(model) if isinstance(model, str) else model
+    with open_video(video, limits=limits or Limits()) as reader:
+        labels = runtime.labels
+        ranked: list[Ranked] = []
+        total = np.zeros(0)
+        for scores in score(reader, runtime, window=window, step=step):
+            span = scores.window
+            ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
+            total = scores.p + (total if total.size else 0.0)
+            if progress:
+                progress(span.end - reader.video.start, reader.video.duration)
+        if not ranked:
+            raise VideoError(
+                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
+            )
+        return Report(
+            video=reader.video,
+            model=runtime.card(),
+            top=rank(total / len(ranked), labels, top),
+            windows=tuple(ranked),
+            warnings=(*runtime.warnings, *reader.warnings()),
+        )
+
+
+def score(
+    reader: Reader,
+    runtime: Runtime,
+    *,
+    window: float | None = None,
+    step: float | None = None,
+    batch: int = 8,
+) -> Iterator[Scores]:
+    """The class probabilities of one window after another; memory is bounded by `batch` clips.
+
+    A window no longer than the network's clip is that clip. A longer one averages the clips whose
+    middle it holds; they follow each other without gaps, and each is scored once however much the
+    windows overlap.
+    """
+    video, prepare = reader.video, runtime.input
+    natural = window_length(prepare, video.fps)
+    window = window or natural
+    step = step or window
+    duration = math.inf if video.duration is None else video.duration
+    spans = windows(duration, window, step, start=video.start)
+    if window > natural:
+        stride = step / math.ceil(step / natural)
+        return average(spans, _score(reader, runtime, duration, natural, stride, batch))
+    return _score(reader, runtime, duration, window, step, batch)
+
+
+def _score(
+    reader: Reader, runtime: Runtime, duration: float, length: float, step: float, batch: int
+) -> Iterator[Scores]:
+    video, prepare = reader.video, runtime.input
+    spans = windows(duration, length, step, start=video.start)
+    plan = ((span, pick(span, prepare, video.fps)) for span in spans)
+    stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
+    while group := list(islice(stream, batch)):
+        logits = runtime(np.stack([centre_crop(clip.frames, prepare.size) for clip in group]))
+        for clip, p in zip(group, softmax(logits), strict=True):
+            yield Scores(clip.window, p)
+
+
+def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scores]:
+    """For each span the mean of the scores whose window has its middle in it; none, no span.
+
+    Both run forward in time; only the scores that a later span may want are held.
+    """
+    source = iter(moments)
+    held: deque[Scores] = deque()
+    for span in spans:
+        while not held or _middle(held[-1].window) < span.end:
+            moment = next(source, None)
+            if moment is None:
+                break
+            held.append(moment)
+        while held and _middle(held[0].window) < span.start:
+            held.popleft()
+        inside = [moment.p for moment in held if _middle(moment.window) < span.end]
+        if inside:
+            yield Scores(span, np.mean(inside, axis=0, dtype=np.float32))
+        elif not held:
+            return
+
+
+def _middle(window: Window) -> float:
+    return (window.start + window.end) / 2
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """N K logits to N K probabilities."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+
+
+def rank(p: NDArray[np.floating], labels: Sequence[str] | None, top: int) -> tuple[Score, ...]:
+    """The `top` best of K scores, best first; without labels a class goes by its number."""
+    order = np.argsort(-p, kind="stable")[:top]
+    return tuple(Score(labels[k] if labels else f"class {k}", float(p[k])) for k in order)

@@ -1,0 +1,59 @@
+"""What a run leaves to read and to look at, beside its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from marey.data.manifest import Manifest
+from marey.files import whole_file
+from marey.training import plots
+from marey.training.metrics import Metrics
+
+
+class Record:
+    """Files in a run's folder: `split.csv`, `metrics.jsonl`, `tensorboard/`, and plots as PNG.
+
+    All but the TensorBoard log are written anew at every epoch, so a resumed run has no line twice.
+    """
+
+    def __init__(self, out: Path, manifest: Manifest, name: str) -> None:
+        self.out, self.manifest = out, manifest
+        counts = [sum(s.split == split for s in manifest.samples) for split in ("train", "val")]
+        self.title = f"{name}: {counts[0]} training, {counts[1]} validation samples"
+        self.name = name
+
+    def open(self, step: int) -> None:
+        """Begin, or go on from `step`; what TensorBoard has from there on is void."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.manifest.write(self.out / "split.csv")
+        self.writer = SummaryWriter(self.out / "tensorboard", purge_step=step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the values of one step."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"step/{name}", value, step)
+
+    def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the rows of all epochs so far, and their curves."""
+        for name, value in history[-1].items():
+            if name.startswith(("train_", "val_")) and value is not None:
+                self.writer.add_scalar(f"epoch/{name}", value, history[-1]["step"])
+        with whole_file(self.out / "metrics.jsonl") as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in history))
+        plots.curves(history, self.out / "curves.png", self.title)
+
+    def best(self, metrics: Metrics) -> None:
+        """Draw the confusion matrix of the best epoch."""
+        plots.confusion(
+            metrics.confusion,
+            self.manifest.labels,
+            self.out / "confusion.png",
+            f"{self.name}: top-1 {100 * metrics.top1:.1f} % of validation",
+        )

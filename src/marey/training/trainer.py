@@ -1,0 +1,180 @@
+"""The training loop, on Accelerate: one process or many, on CPU or CUDA."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from marey.data.augment import Augment
+from marey.data.dataset import EpochSampler, TestClips, TrainClips, collate
+from marey.data.source import Source
+from marey.errors import MareyError, RecipeError
+from marey.models._net import Net, param_groups
+from marey.nn.clip import normalise
+from marey.runtime.torch import channels_last
+from marey.training.bar import Bar
+from marey.training.metrics import Metrics, measure
+from marey.training.recipe import Recipe
+from marey.training.record import Record
+from marey.training.schedule import cosine, step_seed
+from marey.training.state import Progress, State, save_checkpoint_whole
+
+
+class Trainer:
+    """Takes a run from where its `progress` stands to its end."""
+
+    def __init__(
+        self,
+        net: Net,
+        recipe: Recipe,
+        sources: dict[str, tuple[Source, ...]],
+        out: Path,
+        record: Record,
+        identity: dict[str, Any],
+    ) -> None:
+        self.accelerator = Accelerator()
+        self.recipe, self.out, self.record, self.identity = recipe, out, record, identity
+        self.net = net.to(self.accelerator.device)
+        channels_last(net)
+        self.ema = ModelEmaV3(net, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        groups = param_groups(
+            net, recipe.lr, head_lr=recipe.head_lr, weight_decay=recipe.weight_decay
+        )
+        self.peaks = [group["lr"] for group in groups]
+        optimizer = torch.optim.AdamW(groups)
+        self.progress = Progress()
+        self.state = State(net, self.ema, optimizer, self.progress)
+        self.model, self.optimizer = self.accelerator.prepare(net, optimizer)
+        self._load(sources)
+
+    def _load(self, sources: dict[str, tuple[Source, ...]]) -> None:
+        recipe, prepare = self.recipe, self.net.input
+        augment = Augment(recipe.crop, recipe.flip, recipe.colour, recipe.gamma_jitter)
+        train = TrainClips(sources["train"], prepare, augment, seed=recipe.seed)
+        self.sampler = EpochSampler(len(train), recipe.seed)
+        common: dict[str, Any] = {
+            "batch_size": recipe.batch,
+            "num_workers": recipe.workers,
+            "persistent_workers": recipe.workers > 0,
+            "collate_fn": collate,
+        }
+        # A last batch that is too small disturbs norms; other samples are left out in each epoch.
+        whole = len(train) >= recipe.batch
+        loader = DataLoader(train, sampler=self.sampler, drop_last=whole, **common)
+        self.train_loader = self.accelerator.prepare(loader)
+        self.steps = len(self.train_loader)
+        self.val_loader = None
+        if sources["val"]:
+            views = TestClips(sources["val"], prepare, (1, 1))
+            self.val_loader = self.accelerator.prepare(DataLoader(views, **common))
+
+    def fit(self, bar: Bar) -> None:
+        """Train to the last epoch, or until `patience` epochs have brought nothing."""
+        progress = self.progress
+        while not progress.finished:
+            began, first = time.monotonic(), progress.clips
+            self._train_epoch(bar)
+            rate = (progress.clips - first) / (time.monotonic() - began)
+            metrics = self._validate()
+            self._close_epoch(metrics, rate)
+
+    def _train_epoch(self, bar: Bar) -> None:
+        recipe, progress = self.recipe, self.progress
+        self.sampler.begin(
+            progress.epoch, skip=progress.done * recipe.batch * self.accelerator.num_processes
+        )
+        self.model.train()
+        for batch in self.train_loader:
+            clips, targets = _opened(batch)
+            loss = self._step(clips, targets)
+            progress.count(loss, len(targets))
+            bar.move(progress.step, f"epoch {progress.epoch + 1}, loss {progress.loss:.3f}")
+            if recipe.save_every and progress.step % recipe.save_every == 0:
+                self._save_state()
+
+    def _step(self, clips: Tensor, targets: Tensor) -> float:
+        """One step of the optimiser; N T H W 3 uint8 and N class numbers in, the loss out."""
+        recipe, step = self.recipe, self.progress.step
+        factor = cosine(step, recipe.epochs * self.steps, round(recipe.warmup * self.steps))
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        torch.manual_seed(step_seed(recipe.seed, step, self.accelerator.process_index))
+        with self._autocast():
+            logits = self.model(normalise(clips, self.net.input))
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        value = float(loss.detach())
+        if value != value:
+            raise RecipeError(
+                f"the loss became NaN in step {step}", do='Lower lr, or set precision = "no".'
+            )
+        self.accelerator.backward(loss)
+        if recipe.clip_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(self.net, step=step)
+        if self.accelerator.is_main_process:
+            self.record.step(step, {"loss": value, "lr": recipe.lr * factor})
+        return value
+
+    def _autocast(self) -> torch.autocast:
+        device, precision = self.accelerator.device.type, self.recipe.precision
+        # On CPU bfloat16 is emulated unless the machine has the instructions; it must be asked for.
+        helps = device == "cuda" and torch.cuda.is_bf16_supported()
+        enabled = precision == "bf16" or (precision == "auto" and helps)
+        return torch.autocast(device, torch.bfloat16, enabled=enabled)
+
+    @property
+    def result(self) -> Net:
+        """The network that the run is for: the averaged one, if there is one."""
+        return self.net if self.ema is None else self.ema.module
+
+    @torch.no_grad()
+    def _validate(self) -> Metrics | None:
+        """One view of each validation sample, the middle of time and space."""
+        if self.val_loader is None:
+            return None
+        net = self.result.eval()
+        scores, targets = [], []
+        for batch in self.val_loader:
+            clips, target = _opened(batch)
+            with self._autocast():
+                logits = net(normalise(clips.flatten(0, 1), net.input))
+            p, target = self.accelerator.gather_for_metrics((logits.float().softmax(1), target))
+            scores.append(p)
+            targets.append(target)
+        return measure(torch.cat(scores), torch.cat(targets))
+
+    def _close_epoch(self, metrics: Metrics | None, rate: float) -> None:
+        """Write down what the epoch brought; the state last, so that a kill repeats all of it."""
+        progress = self.progress
+        improved = progress.close(metrics, self.recipe, round(rate, 2))
+        if self.accelerator.is_main_process:
+            extra = {**self.identity, "seed": self.recipe.seed, "metrics": progress.history[-1]}
+            save_checkpoint_whole(self.result, self.out / "last", extra)
+            if metrics is not None and improved:
+                save_checkpoint_whole(self.result, self.out / "best", extra)
+                self.record.best(metrics)
+            self.record.epoch(progress.history)
+        self._save_state()
+
+    def _save_state(self) -> None:
+        if self.accelerator.is_main_process:
+            self.state.save(self.out, self.identity)
+        self.accelerator.wait_for_everyone()
+
+
+def _opened(batch: tuple[Tensor, Tensor] | MareyError) -> tuple[Tensor, Tensor]:
+    """The batch, or the error that a worker met on the way to it."""
+    if isinstance(batch, MareyError):
+        raise batch
+    return batch

@@ -1,0 +1,17 @@
+"""Where tests find video: real footage through MAREY_MEDIA, generated files otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """The folder of real footage, laid out as `clips/`, `motions6/`; the test is skipped without it."""
+    folder = os.environ.get("MAREY_MEDIA")
+    if not folder:
+        pytest.skip("MAREY_MEDIA is unset: no real footage on this machine")
+    return Path(folder)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import doctest
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import marey.models._registry as registry
+from marey.errors import ModelError, WeightsError
+from marey.models._checkpoint import save_checkpoint
+from marey.models._fetch import fetch
+from marey.models._page import page
+from marey.models._registry import create_model, default_weights, list_models, model_info
+from marey.models._weights import OWN_LAYOUT, Weights
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(weights: Weights) -> tuple[Path, str | None]:
+        if weights.source.startswith("package:"):
+            return fetch(weights)
+        pytest.fail(f"downloads {weights.source}")
+
+    monkeypatch.setattr(registry, "fetch", refuse)
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("name", list_models())
+def test_a_bare_name_is_untrained_and_downloads_nothing(name: str) -> None:
+    with torch.device("meta"):
+        net = create_model(name, classes=3)
+    assert (net.name, net.architecture, net.classes) == (name, name, 3)
+    assert net.labels is net.report is net.licence is None
+    assert not net.training
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("name", list_models() + list_models(weights=True))
+def test_every_name_is_described_without_downloading(name: str) -> None:
+    info = model_info(name)
+    assert info.name == name
+    assert info.params > 1_000_000
+    assert info.shape == (info.input.frames, *info.input.size)
+    for weights in info.weights:
+        assert weights.licence
+        assert (weights.top1 is None) == (not weights.protocol)
+
+
+def test_labels_fit_their_classes() -> None:
+    for name in list_models():
+        entry, _ = registry.resolve(name)
+        for weights in entry.weights.values():
+            if weights.labels:
+                assert len(set(weights.labels())) == (weights.classes or entry.classes)
+
+
+def test_names_are_found_by_pattern() -> None:
+    assert list_models("rmc*") == ["rmc2_18", "rmc3_18", "rmc4_18", "rmc5_18"]
+    assert list_models("r3d*", weights=True) == ["r3d_18.k400"]
+    assert list_models("x*") == []
+
+
+def test_a_tag_alone_names_its_only_owner() -> None:
+    entry, tag = registry.resolve("in1k")
+    assert (entry.name, tag) == ("efficientnet_lite0", "in1k")
+    with pytest.raises(ModelError, match=r"Choose one of: .*r3d_18\.k400"):
+        create_model("k400")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("r3d18", "r3d_18"), ("r3d_18.k40", "r3d_18.k400"), ("efficientnet", "efficientnet_lite0")],
+)
+def test_an_unknown_name_brings_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(ModelError, match=f"no model is called '{name}'. Did you mean .*{near}"):
+        create_model(name)
+
+
+def test_nothing_near_says_where_to_look() -> None:
+    with pytest.raises(ModelError, match="`marey models` lists all"):
+        create_model("zzz")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (0, "at least 1, got 0"),
+        (-3, "at least 1, got -3"),
+        ([], "at least one label"),
+        (["a", "b", "a"], "'a' 2 times"),
+        ("ab", "sequence of strings"),
+        ([1, 2], "sequence of strings"),
+    ],
+)
+def test_wrong_classes_are_refused(classes: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        create_model("mc2_18", classes=classes)  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_names_those_there_are() -> None:
+    with pytest.raises(ModelError, match=r"no option 'drop'. Its options are: dropout=0.0"):
+        create_model("mc2_18", drop=0.5)
+    net = create_model("mc2_18", dropout=0.5)
+    assert net.options == {"dropout": 0.5}
+    assert net.head.dropout.p == 0.5
+
+
+def test_a_verb_takes_the_default_tag_or_refuses() -> None:
+    assert default_weights("r3d_18") == "r3d_18.k400"
+    assert default_weights("in1k") == "efficientnet_lite0.in1k"
+    assert default_weights("runs/best") == "runs/best"
+    with pytest.raises(ModelError, match="no weights that could label anything"):
+        default_weights("rmc3_18")
+
+
+def test_a_path_that_is_no_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="not a checkpoint folder"):
+        create_model(tmp_path / "nothing")
+
+
+def test_as_many_classes_keep_the_head_and_other_labels_do_not() -> None:
+    for classes in (None, 1000):
+        net = create_model("in1k", classes=classes)
+        assert net.report is not None
+        assert net.labels is not None
+        assert not net.report.new_head
+    other = create_model("in1k", classes=[f"class {k}" for k in range(1000)])
+    assert other.report is not None
+    assert other.report.new_head
+    assert set(other.report.dropped) == {"head.linear.weight", "head.linear.bias"}
+
+
+def test_a_checkpoint_can_come_with_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create_model("efficientnet_lite0", classes=["sit", "stand"], head="segments", parts=2)
+    made.input = replace(made.input, frames=12)
+    save_checkpoint(made, tmp_path / "weights_of_mine" / "doing", half=True)
+    (tmp_path / "weights_of_mine" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    entry, _ = registry.resolve("efficientnet_lite0")
+    source = "package:weights_of_mine/doing/model.safetensors"
+    weights = Weights(source=source, licence="research-only", layout=OWN_LAYOUT)
+    monkeypatch.setitem(
+        registry._ENTRIES,
+        entry.name,
+        replace(entry, weights={**entry.weights, "doing": weights}),
+    )
+    net = create_model("doing")
+    assert (net.name, net.licence) == ("efficientnet_lite0.doing", "research-only")
+    assert (net.labels, net.input, net.options) == (made.labels, made.input, made.options)
+    assert create_model("doing", classes=3).classes == 3
+    info = model_info("doing")
+    assert (info.classes, info.input.frames, info.options["parts"]) == (2, 12, 2)
+    assert info.weights[0].labels
+    assert info.shape == (12, 224, 224)
+
+
+def test_the_models_page_is_up_to_date() -> None:
+    assert (DOCS / "models.md").read_text(encoding="utf-8") == page()
+
+
+def test_examples_run() -> None:
+    assert doctest.testmod(registry) == (0, 1)

@@ -1,0 +1,115 @@
+"""The command line as a person uses it: what goes to stdout, to stderr, and which code comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marey.video.write import VideoWriter
+
+VERBS = ["classify", "check", "models", "show", "train", "evaluate"]
+
+
+def marey(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "marey.cli", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | env
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fractions import Fraction
+
+    path = tmp_path_factory.mktemp("videos") / "noise.mp4"
+    rng = np.random.default_rng(0)
+    with VideoWriter(path, 64, 48, Fraction(10)) as writer:
+        for index in range(30):
+            writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8), Fraction(index, 10))
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str) -> None:
+    done = marey(verb, "--help")
+    assert done.returncode == 0
+    assert done.stdout.strip()
+
+
+def test_reports_are_json_lines_in_a_pipe(video: Path) -> None:
+    done = marey("classify", video, video, "--top", 2)
+    assert done.returncode == 0, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == second
+    assert first["schema"] == "marey.report/1"
+    assert [(w["start"], w["end"]) for w in first["windows"]] == [(0, 2), (1, 3)]
+    assert all(len(w["top"]) == 2 for w in first["windows"])
+
+
+def test_one_bad_file_among_good_ones_is_told_and_skipped(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    output = tmp_path / "out.jsonl"
+    done = marey("classify", tmp_path / "bad.mp4", video, tmp_path / "missing.mp4", "-o", output)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(errors) == 2
+    assert "bad.mp4" in errors[0]
+    assert "missing.mp4" in errors[1]
+    assert [json.loads(line)["video"]["path"] for line in output.open()] == [str(video)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["classify"], 2, "Missing argument"),
+        (["classify", "{video}", "--window", "0"], 2, "--window"),
+        (["classify", "{video}", "-m", "eficientnet_lite0"], 1, "efficientnet_lite0"),
+        (["classify", "{video}", "-m", "r3d_18"], 1, "r3d_18.k400"),
+        (["classify", "{video}", "-m", "mc2_18"], 1, "weights"),
+        (["classify", "{video}", "-o", "out.xyz"], 1, ".jsonl"),
+        (["classify", "{video}", "{video}", "-o", "out.mp4"], 1, "one video"),
+        (["classify", "{video}", "-m", "{folder}/nothing"], 1, "config.json"),
+        (["classify", "{folder}/empty"], 1, "empty"),
+        (["show", "r3d_81"], 1, "r3d_18"),
+        (["models", "transformer*"], 1, "no model matches"),
+        (["train", "{folder}/empty", "--recipe", "none.toml"], 1, "none.toml"),
+        (["evaluate", "{folder}/empty", "-m", "efficientnet_lite0"], 1, "empty"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    video: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    done = marey(*(text.format(video=video, folder=tmp_path) for text in arguments))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_and_show_print_what_is_known() -> None:
+    rows = [json.loads(line) for line in marey("models", "r*_18").stdout.splitlines()]
+    assert {"r3d_18", "r2plus1d_18", "rmc2_18"} <= {row["name"] for row in rows}
+    shown = json.loads(marey("show", "r3d_18.k400").stdout)
+    assert shown["params"] == 33_371_472
+    assert shown["weights"][0]["licence"]
+
+
+def test_check_counts_the_frames(video: Path) -> None:
+    row = json.loads(marey("check", video).stdout)
+    assert row["frames"] == 30
+    assert row["warnings"] == []
+
+
+def test_version() -> None:
+    from marey import __version__
+
+    assert marey("--version").stdout.strip() == __version__
