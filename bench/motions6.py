@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from marey.data.cache import Cache
 from marey.data.manifest import Manifest
 from marey.files import whole_file
-from marey.models._net import Net
+from marey.training import plots
 from marey.training.evaluate import evaluate
 from marey.training.loop import train_from
 from marey.training.recipe import Recipe
@@ -55,12 +57,62 @@ def run(data: Path, name: str, fold: int, out: Path) -> None:
         path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
 
+def gather(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """The finished runs of each way, by fold."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*/result.json")]
+    rows.sort(key=lambda row: row["fold"])
+    return {name: found for name in WAYS if (found := [r for r in rows if r["way"] == name])}
+
+
+def swaps(row: dict[str, Any]) -> tuple[int, int]:
+    """Clips of sit and stand taken for the other, and how many there are of both."""
+    sit, stand = row["labels"].index("sit"), row["labels"].index("stand")
+    confusion = np.array(row["metrics"]["confusion"])
+    both = int(confusion[[sit, stand]].sum())
+    return int(confusion[sit, stand] + confusion[stand, sit]), both
+
+
+def line(name: str, rows: list[dict[str, Any]]) -> str:
+    """One way's row of the table."""
+    top1 = [100 * row["metrics"]["top1"] for row in rows]
+    hits = sum(round(row["metrics"]["top1"] * row["samples"]) for row in rows)
+    total = sum(row["samples"] for row in rows)
+    wrong, both = np.sum([swaps(row) for row in rows], axis=0)
+    folds = " ".join(f"{value:.1f}" for value in top1)
+    minutes = np.mean([row["seconds"] for row in rows]) / 60
+    return (
+        f"| `{name}` | {WAYS[name][0]} | **{100 * hits / total:.1f} %** ({hits} of {total}) | {folds} "
+        f"| {wrong} of {both} | {minutes:.0f} min |\n"
+    )
+
+
+def report(out: Path) -> None:
+    """Write the page and the confusion matrices beside it."""
+    ways = gather(out)
+    with whole_file(PAGE) as path:
+        text = _PAGE.format(
+            machine=f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
+            folds=max(map(len, ways.values())),
+            rows="".join(line(name, rows) for name, rows in ways.items()),
+            pictures="\n".join(f"![{name}](motions6-{name}.png)" for name in ways),
+        )
+        path.write_text(text, encoding="utf-8")
+    for name, rows in ways.items():
+        confusion = np.sum([row["metrics"]["confusion"] for row in rows], axis=0)
+        title = f"{WAYS[name][0]}: {confusion.trace()} of {confusion.sum()} right"
+        plots.confusion(confusion, rows[0]["labels"], PAGE.with_name(f"motions6-{name}.png"), title)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/folds"))
     parser.add_argument("--only", choices=list(WAYS))
+    parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
+    if arguments.report:
+        report(arguments.out)
+        return
     for fold in range(Recipe.read(RECIPE).folds):
         for name in [arguments.only] if arguments.only else WAYS:
             run(arguments.data, name, fold, arguments.out / f"{name}-{fold}")

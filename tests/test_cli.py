@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from marey.cli import main
 from marey.video.write import VideoWriter
 
 VERBS = ["classify", "check", "models", "show", "train", "evaluate"]
 
 
-def marey(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "marey.cli", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | env
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment, check=False
-    )
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Marey = Callable[..., Done]
+
+
+@pytest.fixture
+def marey(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Marey:
+    """Runs a command in this process, which has torch loaded already; nothing can be downloaded."""
+    monkeypatch.setenv("MAREY_MIRROR", (tmp_path / "mirror").as_uri())
+    monkeypatch.setenv("MAREY_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["marey", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main()
+        return Done(int(done.value.code or 0), *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fractions import Fraction
-
     path = tmp_path_factory.mktemp("videos") / "noise.mp4"
     rng = np.random.default_rng(0)
     with VideoWriter(path, 64, 48, Fraction(10)) as writer:
@@ -37,13 +56,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb: str) -> None:
+def test_every_verb_has_help(marey: Marey, verb: str) -> None:
     done = marey(verb, "--help")
     assert done.returncode == 0
     assert done.stdout.strip()
 
 
-def test_reports_are_json_lines_in_a_pipe(video: Path) -> None:
+def test_reports_are_json_lines_in_a_pipe(marey: Marey, video: Path) -> None:
     done = marey("classify", video, video, "--top", 2)
     assert done.returncode == 0, done.stderr
     first, second = map(json.loads, done.stdout.splitlines())
@@ -53,7 +72,7 @@ def test_reports_are_json_lines_in_a_pipe(video: Path) -> None:
     assert all(len(w["top"]) == 2 for w in first["windows"])
 
 
-def test_one_bad_file_among_good_ones_is_told_and_skipped(video: Path, tmp_path: Path) -> None:
+def test_one_bad_file_among_good_ones_is_told_and_skipped(marey: Marey, video: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     output = tmp_path / "out.jsonl"
     done = marey("classify", tmp_path / "bad.mp4", video, tmp_path / "missing.mp4", "-o", output)
@@ -63,7 +82,7 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(video: Path, tmp_path:
     assert len(errors) == 2
     assert "bad.mp4" in errors[0]
     assert "missing.mp4" in errors[1]
-    assert [json.loads(line)["video"]["path"] for line in output.open()] == [str(video)]
+    assert [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()] == [str(video)]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +91,7 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(video: Path, tmp_path:
         (["classify"], 2, "Missing argument"),
         (["classify", "{video}", "--window", "0"], 2, "--window"),
         (["classify", "{video}", "-m", "eficientnet_lite0"], 1, "efficientnet_lite0"),
-        (["classify", "{video}", "-m", "r3d_18"], 1, "r3d_18.k400"),
+        (["classify", "{video}", "-m", "r3d_18"], 1, "r3d_18-b3b3357e.pth"),
         (["classify", "{video}", "-m", "mc2_18"], 1, "weights"),
         (["classify", "{video}", "-o", "out.xyz"], 1, ".jsonl"),
         (["classify", "{video}", "{video}", "-o", "out.mp4"], 1, "one video"),
@@ -86,7 +105,7 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(video: Path, tmp_path:
     ],
 )
 def test_what_is_wrong_is_said(
-    video: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+    marey: Marey, video: Path, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     done = marey(*(text.format(video=video, folder=tmp_path) for text in arguments))
@@ -95,7 +114,7 @@ def test_what_is_wrong_is_said(
     assert "Traceback" not in done.stderr
 
 
-def test_models_and_show_print_what_is_known() -> None:
+def test_models_and_show_print_what_is_known(marey: Marey) -> None:
     rows = [json.loads(line) for line in marey("models", "r*_18").stdout.splitlines()]
     assert {"r3d_18", "r2plus1d_18", "rmc2_18"} <= {row["name"] for row in rows}
     shown = json.loads(marey("show", "r3d_18.k400").stdout)
@@ -103,13 +122,20 @@ def test_models_and_show_print_what_is_known() -> None:
     assert shown["weights"][0]["licence"]
 
 
-def test_check_counts_the_frames(video: Path) -> None:
+def test_check_counts_the_frames(marey: Marey, video: Path) -> None:
     row = json.loads(marey("check", video).stdout)
     assert row["frames"] == 30
     assert row["warnings"] == []
 
 
-def test_version() -> None:
+def test_version(marey: Marey) -> None:
     from marey import __version__
 
     assert marey("--version").stdout.strip() == __version__
+
+
+def test_it_runs_as_a_program(video: Path) -> None:
+    command = [sys.executable, "-m", "marey.cli", "check", str(video)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout)["frames"] == 30
+    assert done.stderr == ""

@@ -69,13 +69,13 @@ def classify(
     if output is not None:
         check_output(output, len(paths))
     runtime = load(model)
-    warn(model, runtime.warnings)
+    warn(model, runtime.warnings)  # also in every report; told here once
     reports = []
     with Bars(len(paths)) as bars:
         for path in paths:
             with failures.catch(), bars.video(path) as progress:
                 report = run(path, runtime, window=window, step=step, top=top, progress=progress)
-                warn(path, report.warnings)
+                warn(path, report.warnings[len(runtime.warnings) :])
                 if output is None:
                     emit(report.to_dict(), lambda report=report: timeline(report))
                 else:
@@ -109,6 +109,8 @@ def models(
     from marey.outputs.table import listing
 
     rows = [asdict(model_info(name)) for name in list_models(pattern, weights=weights)]
+    for row in rows:
+        del row["labels"]  # a thousand of them are for `marey show`
     if not rows:
         raise MareyError(f"no model matches {pattern!r}", do="`marey models` lists all of them.")
     if sys.stdout.isatty():

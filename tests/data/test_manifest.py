@@ -212,3 +212,15 @@ def test_written_manifest_reads_back(tmp_path: Path) -> None:
     again = Manifest.read(tmp_path / "split.csv")
     assert again.samples == split.samples
     assert again.data_hash() == split.data_hash()
+
+
+def test_real_groups_are_kept_apart(media: Path) -> None:
+    manifest = Manifest.read(media / "fights" / "groups.csv")
+    assert manifest.labels == ("fight", "other")
+    for fold in range(5):
+        split = manifest.stratified(5, fold, seed=0)
+        train, val = (split.split(name) for name in ("train", "val"))
+        assert not {s.group for s in train.samples} & {s.group for s in val.samples}
+        share = sum(s.label == "fight" for s in val.samples) / len(val)
+        assert 0.3 < share < 0.7
+        assert 0.1 < len(val) / len(manifest) < 0.3

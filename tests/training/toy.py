@@ -64,15 +64,15 @@ class Tiny(Net):
         body.add_module("stem", nn.Sequential(*layers))
         body.add_module("mix", nn.Sequential(nn.Conv3d(8, 16, 3, padding=1), nn.ReLU()))
         super().__init__(body, Mean(16, classes, dropout=0.2))
-        self.calls = 0
-        self.fail_at: int | None = None
+        self.calls = {"train": 0, "val": 0}
+        self.fail_at: tuple[str, int] | None = None
 
     def forward(self, clip: Tensor) -> Tensor:
         """As any net; where a test says so, the power fails."""
-        if self.training:
-            self.calls += 1
-            if self.calls == self.fail_at:
-                raise KeyboardInterrupt
+        mode = "train" if self.training else "val"
+        self.calls[mode] += 1
+        if (mode, self.calls[mode]) == self.fail_at:
+            raise KeyboardInterrupt
         return super().forward(clip)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Make
 
 from marey.testing.videos import frame_number
 from marey.types import Frame, Input, Window
 from marey.video.clips import clips
 from marey.video.read import open_video
 from marey.video.windows import Picks, pick, windows
+
+Make = Callable[..., Path]
 
 RATE = Fraction(25)
 
@@ -84,6 +86,13 @@ def test_picks_may_loop(make: Make) -> None:
         assert numbers(clip.frames) == [0, 1, 2, 0, 1, 2, 0]
         assert clip.padded == 4
         assert reader.counts.converted == 3
+
+
+def test_repeated_frames_are_counted_over_all_windows(make: Make) -> None:
+    with open_video(make("a.mp4")) as reader:
+        found = list(clips(reader, plan(1.2, input_of(frames=7), 0.12, 0.12)))
+        assert [clip.padded for clip in found] == [4] * 10
+        assert reader.warnings() == ["frames repeated for want of others: 40"]
 
 
 def test_past_the_end_windows_are_filled_or_dropped_and_counted(make: Make) -> None:

@@ -9,11 +9,13 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
+
+Make = Callable[..., Path]
 
 READ = """
 import json, sys

@@ -6,6 +6,7 @@ import gc
 import itertools
 import random
 from bisect import bisect_right
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Make
 
 from marey.errors import DataError, VideoError
 from marey.testing.videos import frame_number, make_video, numbered
 from marey.types import Frame
 from marey.video.read import find_videos, open_video
+
+Make = Callable[..., Path]
 
 F = Fraction
 
@@ -287,6 +289,7 @@ def test_a_closed_reader_reads_no_more(make: Make) -> None:
         frames = reader.frames()
         next(frames)
     assert list(frames) == []
+    assert reader.warnings() == []
     with pytest.raises(ValueError, match="closed"):
         reader.frames()
 

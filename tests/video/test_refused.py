@@ -13,10 +13,11 @@ from pathlib import Path
 
 import av
 import pytest
-from conftest import Make
 
 from marey.errors import VideoError
 from marey.video.read import Limits, open_video
+
+Make = Callable[..., Path]
 
 
 class Watch:

@@ -48,6 +48,8 @@ def test_examples() -> None:
     assert spans(3, 5) == [(0, 3)]
     assert spans(5, 5, start=1) == [(1, 6)]
     assert spans(10, 2, 4) == [(0, 2), (4, 6), (8, 10)]
+    assert spans(4.004, 1) == [(0, 1), (1, 2), (2, 3), (3, 4.004)]
+    assert spans(1.04, 1) == [(0, 1.04)]
 
 
 def test_no_sliver_from_rounding() -> None:
@@ -76,9 +78,11 @@ def test_windows_cover_every_moment_and_none_runs_over(
     assert found[0].start == start
     assert all(a.start < b.start <= a.end + little for a, b in itertools.pairwise(found))
     assert all(window.end <= end + little for window in found)
-    assert all(w.end - w.start == pytest.approx(min(length, duration)) for w in found)
+    assert all(w.end - w.start == pytest.approx(min(length, duration)) for w in found[:-1])
     if complete:
         assert found[-1].end == pytest.approx(end)
+        last = found[-1].end - found[-1].start
+        assert min(length, duration) - little <= last <= 1.05 * length + little
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,16 @@ class WeightsInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """An architecture as `marey show` tells it. `macs` are of one clip of `shape`, T H W."""
+    """An architecture as `marey show` tells it. `macs` are of one clip of `shape`, T H W.
+
+    `labels` are those of the weights that the name means, in the order of the logits; a bare name
+    means none.
+    """
 
     name: str
     input: Input
     classes: int
+    labels: tuple[str, ...] | None
     params: int
     macs: int
     shape: tuple[int, int, int]
@@ -212,6 +217,7 @@ def model_info(name: str | os.PathLike[str]) -> ModelInfo:
         name=full,
         input=made.input,
         classes=made.classes,
+        labels=made.labels,
         params=found.params,
         macs=found.macs,
         shape=shape,

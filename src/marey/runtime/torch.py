@@ -31,7 +31,10 @@ class TorchRuntime:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self.net.report.warnings if self.net.report else ()
+        notes = self.net.report.warnings if self.net.report else ()
+        if (self.net.licence or "").startswith("research-only"):
+            notes = (*notes, f"{self.net.name}: licence of the weights: {self.net.licence}")
+        return notes
 
     @torch.inference_mode()
     def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:

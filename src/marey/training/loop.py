@@ -27,7 +27,6 @@ from marey.models._registry import create_model
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe
-from marey.training.record import Record
 from marey.training.state import STATE, Progress, read_state
 from marey.types import Input
 
@@ -87,7 +86,7 @@ def train(
     """
     require_train_extra()
     out = make_folder(out)
-    warnings: list[str] = []
+    warnings = _told_of_loading(net)
     manifest = split(manifest, recipe)
     manifest = adopt_labels(net, manifest, recipe.seed, warnings)
     recipe = keep_sides(recipe, manifest.labels, warnings)
@@ -104,11 +103,20 @@ def train(
     return Run(out, out / best, out / "last", progress.history[progress.best or 0], tuple(warnings))
 
 
+def _told_of_loading(net: Net) -> list[str]:
+    """What loading the weights had to say; from now on they are other weights."""
+    report, net.report = net.report, None
+    if report is None:
+        return []
+    new = [f"the head is new, of {net.classes} classes"] if report.new_head else []
+    return [*new, *dataclasses.replace(report, new_head=False).warnings]
+
+
 def _identity(net: Net, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
     """What makes a run this run; a checkpoint carries it, and a resumed run must agree with it."""
     kept = {key: value for key, value in recipe.to_dict().items() if key not in _FREE}
     return {
-        "recipe": kept | {"model": net.architecture, "options": net.options},
+        "recipe": kept | {"model": net.name, "options": net.options},
         "data": manifest.data_hash(),
         "labels": list(manifest.labels),
     }
@@ -137,6 +145,7 @@ def _fit(
     warnings: list[str],
     bar: bool,
 ) -> Progress:
+    from marey.training.record import Record
     from marey.training.trainer import Trainer
 
     sources = _look(manifest, net.input, recipe, warnings, bar)
@@ -144,12 +153,9 @@ def _fit(
     trainer = Trainer(net, recipe, sources, out, record, identity)
     if saved is not None:
         trainer.state.restore(saved)
-    with Bar("train", recipe.epochs * trainer.steps, show=bar) as progress:
-        record.open(trainer.progress.step)
-        try:
-            trainer.fit(progress)
-        finally:
-            record.close()
+    main = trainer.accelerator.is_main_process
+    with Bar("train", recipe.epochs * trainer.steps, show=bar and main) as progress:
+        trainer.fit(progress)
     return trainer.progress
 
 

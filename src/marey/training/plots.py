@@ -60,8 +60,8 @@ def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], ti
         accuracy.text(0.5, 0.5, "no validation", ha="center", transform=accuracy.transAxes)
     loss.legend(loc="upper right", frameon=False)
     for axes in (loss, accuracy):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", xlim=(0.5, number[-1] + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch.utils.tensorboard import SummaryWriter
+
 from marey.data.manifest import Manifest
 from marey.files import whole_file
 from marey.training import plots
@@ -24,24 +26,26 @@ class Record:
         counts = [sum(s.split == split for s in manifest.samples) for split in ("train", "val")]
         self.title = f"{name}: {counts[0]} training, {counts[1]} validation samples"
         self.name = name
+        self.writer: SummaryWriter | None = None  # of the first process only
 
     def open(self, step: int) -> None:
         """Begin, or go on from `step`; what TensorBoard has from there on is void."""
-        from torch.utils.tensorboard import SummaryWriter
-
         self.manifest.write(self.out / "split.csv")
         self.writer = SummaryWriter(self.out / "tensorboard", purge_step=step)
 
     def close(self) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Log the values of one step."""
+        assert self.writer is not None
         for name, value in values.items():
             self.writer.add_scalar(f"step/{name}", value, step)
 
     def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of all epochs so far, and their curves."""
+        assert self.writer is not None
         for name, value in history[-1].items():
             if name.startswith(("train_", "val_")) and value is not None:
                 self.writer.add_scalar(f"epoch/{name}", value, history[-1]["step"])

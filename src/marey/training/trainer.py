@@ -78,6 +78,14 @@ class Trainer:
 
     def fit(self, bar: Bar) -> None:
         """Train to the last epoch, or until `patience` epochs have brought nothing."""
+        if self.accelerator.is_main_process:
+            self.record.open(self.progress.step)
+        try:
+            self._fit(bar)
+        finally:
+            self.record.close()
+
+    def _fit(self, bar: Bar) -> None:
         progress = self.progress
         while not progress.finished:
             began, first = time.monotonic(), progress.clips

@@ -27,14 +27,14 @@ def clips(
     """The clips of a plan, in its order; windows come with start times that do not decrease.
 
     Overlapping windows share frames, and only windows that overlap are held. The plan is drawn as
-    needed and may be endless. Where the video ends before its plan, frames that are missing from a
-    clip are filled with its last one and counted in `padded`; windows without any are dropped. Both
-    stand in the reader's warnings.
+    needed and may be endless. Frames that a window is too short to give are repeated, and where the
+    video ends before its plan those missing from a clip are filled with its last one; `Clip.padded`
+    counts both. Windows without any frame are dropped. All of it stands in the reader's warnings.
     """
     schedule = _Schedule(plan)
     for frame in reader.frames(times=schedule, size=size, interpolation=interpolation):
         schedule.deliver(frame)
-        yield from schedule.finished()
+        yield from schedule.finished(reader)
     yield from schedule.rest(reader)
 
 
@@ -96,9 +96,12 @@ class _Schedule:
         pending.slots[slot] = frame
         pending.missing -= 1
 
-    def finished(self) -> Iterator[Clip]:
+    def finished(self, reader: Reader) -> Iterator[Clip]:
         while self._held and self._held[0].missing == 0:
-            yield self._held.popleft().clip()
+            pending = self._held.popleft()
+            if pending.picks.padded:
+                reader.lose("frames repeated for want of others", pending.picks.padded)
+            yield pending.clip()
 
     def rest(self, reader: Reader) -> Iterator[Clip]:
         """The clips that the end of the video caught: filled up, or dropped if it has nothing."""

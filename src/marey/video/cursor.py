@@ -50,7 +50,7 @@ class Cursor:
     def _finish(self) -> None:
         """Decoding is over: where the last frame's time ends, and what the file promised beyond."""
         decoder, video = self._decoder, self._video
-        if self._now is None:
+        if self._now is None or decoder.closed:
             self._end = Fraction(video.start)
             return
         self._end = self._now.time + self._now.shown

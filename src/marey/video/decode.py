@@ -62,7 +62,7 @@ class Decoder:
         self._path, self._limits, self._losses = path, limits, losses
         self._counts, self._start, self._threads = counts, start, threads
         self.lost = losses.begin()
-        self.sought = False
+        self.sought = self.closed = False
         self._blind = _BLIND_JUMP
         self._open()
         self._seekable = self.container.format.name not in UNSEEKABLE
@@ -95,6 +95,7 @@ class Decoder:
 
     def close(self) -> None:
         """Give the file back; reading ends."""
+        self.closed = True
         self._frames = iter(())
         self.container.close()
 

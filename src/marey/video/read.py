@@ -59,6 +59,7 @@ class Reader:
         self.video = video
         self.counts = Counts()
         self._display, self._limits, self._losses = display, limits, losses
+        self._lost = losses.begin()
         self._threads = threads
         self._open: set[Decoder] = set()
         self._closed = False
@@ -86,7 +87,7 @@ class Reader:
 
     def lose(self, what: str, count: int = 1) -> None:
         """Count a loss that the reader's user met, so that it stands among the warnings."""
-        self._losses.begin()[what] += count
+        self._lost[what] += count
 
     def frames(
         self,

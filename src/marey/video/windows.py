@@ -19,8 +19,9 @@ from marey.types import Input, Window
 Short = Literal["repeat", "loop", "refuse"]
 """What to do where a window holds too few frames: repeat its last one, start over, or refuse."""
 
-# A remainder below this part of a step is rounding, not video.
-_SLIVER = 1e-6
+# A remainder below this part of a window goes to the last window: one of its own would show the same
+# frames again. Cameras at 29.97 frames a second leave such remainders in every whole second.
+_REMAINDER = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,10 @@ def windows(
 ) -> Iterator[Window]:
     """Windows of `length` seconds, each `step` (by default `length`) after the one before.
 
-    All have the full length and none runs over: the last one is moved back to end at the end, so
-    that, with `step <= length`, every moment is covered. A video no longer than `length` is one
-    window. `duration=math.inf` never ends. Raises ValueError for lengths that are not positive.
+    None runs over: the last one is moved back to end at the end, so that, with `step <= length`,
+    every moment is covered. All have the full length, but for a remainder of less than a twentieth,
+    which the last one takes in. A video no longer than `length` is one window. `duration=math.inf`
+    never ends. Raises ValueError for lengths that are not positive.
     """
     step = length if step is None else step
     for name, value in (("duration", duration), ("length", length), ("step", step)):
@@ -50,16 +52,17 @@ def windows(
 
 
 def _windows(duration: float, length: float, step: float, start: float) -> Iterator[Window]:
-    sliver = _SLIVER * step
-    if duration <= length + sliver:
+    little = _REMAINDER * min(step, length)
+    if duration <= length + little:
         yield Window(start, start + duration)
         return
     k = 0
-    while k * step + length < duration - sliver:
+    while (remainder := duration - (k * step + length)) > little:
         # From k, not by adding up: a thousand additions drift.
         yield Window(start + k * step, start + k * step + length)
         k += 1
-    yield Window(start + duration - length, start + duration)
+    first = k * step if remainder >= 0 else duration - length
+    yield Window(start + first, start + duration)
 
 
 def window_length(input: Input, fps: Fraction | float | None) -> float:
