@@ -2,9 +2,10 @@
 
     python bench/motions6.py FOLDER --out runs/folds [--only NAME] [--report]
 
-A queue of runs, one for each way of using time and each fold. A finished run is not run again, and one that
-was stopped goes on where it was. `--report` writes docs/results/motions6.md from the runs that are there. The
-accuracy of a run is that of its last epoch on the fold held out: no epoch is chosen by the clips it is tested on.
+A queue of runs, one for each way of using time and each fold. A finished run is not run again, and
+one that was stopped goes on where it was. `--report` fills in `bench/motions6.md` from the runs
+that are there. The accuracy of a run is that of its last epoch on the fold held out: no epoch is
+chosen by the clips it is tested on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from marey.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "motions6.toml"
+TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE = ROOT / "docs" / "results" / "motions6.md"
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,6 +38,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "tam": ("TAM in every block, then averaged", {"time": "tam", "head": "mean"}),
     "order": ("head over four parts in order", {"time": "none", "head": "segments", "parts": 4}),
 }
+
+# The epochs of the model that ships, which trains on every clip.
+SHIP_EPOCHS = 20
 
 
 def run(data: Path, name: str, fold: int, out: Path) -> None:
@@ -46,13 +50,11 @@ def run(data: Path, name: str, fold: int, out: Path) -> None:
         return
     recipe = Recipe.read(RECIPE).replace({"fold": fold})
     recipe = recipe.replace({"options": WAYS[name][1]})
-    began = time.monotonic()
     trained = train_from(data, recipe, out=out, resume=True)
-    seconds = time.monotonic() - began
     held_out = Manifest.read(out / "split.csv").split("val")
     cache = Cache(Path(recipe.cache), recipe.cache_fps) if recipe.cache else None
     found = evaluate(trained.last, held_out, views=(1, 1), cache=cache)
-    row = found.to_dict() | {"way": name, "fold": fold, "seconds": seconds}
+    row = found.to_dict() | {"way": name, "fold": fold}
     with whole_file(result) as path:
         path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
@@ -60,8 +62,22 @@ def run(data: Path, name: str, fold: int, out: Path) -> None:
 def gather(out: Path) -> dict[str, list[dict[str, Any]]]:
     """The finished runs of each way, by fold."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*/result.json")]
+    for row in rows:
+        history = (out / f"{row['way']}-{row['fold']}" / "metrics.jsonl").read_text().splitlines()
+        row["clips_per_s"] = np.median([json.loads(line)["clips_per_s"] for line in history])
     rows.sort(key=lambda row: row["fold"])
     return {name: found for name in WAYS if (found := [r for r in rows if r["way"] == name])}
+
+
+def cpu() -> str:
+    """The processor's name, as Linux tells it."""
+    about = Path("/proc/cpuinfo")
+    names = (
+        [line for line in about.read_text().splitlines() if line.startswith("model name")]
+        if about.exists()
+        else []
+    )
+    return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
 def swaps(row: dict[str, Any]) -> tuple[int, int]:
@@ -79,10 +95,10 @@ def line(name: str, rows: list[dict[str, Any]]) -> str:
     total = sum(row["samples"] for row in rows)
     wrong, both = np.sum([swaps(row) for row in rows], axis=0)
     folds = " ".join(f"{value:.1f}" for value in top1)
-    minutes = np.mean([row["seconds"] for row in rows]) / 60
+    rate = np.mean([row["clips_per_s"] for row in rows])
     return (
-        f"| `{name}` | {WAYS[name][0]} | **{100 * hits / total:.1f} %** ({hits} of {total}) | {folds} "
-        f"| {wrong} of {both} | {minutes:.0f} min |\n"
+        f"| `{name}` | {WAYS[name][0]} | **{100 * hits / total:.1f} %** ({hits} of {total}) "
+        f"| {folds} | {wrong} of {both} | {rate:.1f} |\n"
     )
 
 
@@ -90,8 +106,10 @@ def report(out: Path) -> None:
     """Write the page and the confusion matrices beside it."""
     ways = gather(out)
     with whole_file(PAGE) as path:
-        text = _PAGE.format(
-            machine=f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
+        text = TEMPLATE.read_text(encoding="utf-8").format(
+            machine=f"{os.cpu_count()} cores of {cpu()}, torch {torch.__version__}",
+            epochs=Recipe.read(RECIPE).epochs,
+            ship_epochs=SHIP_EPOCHS,
             folds=max(map(len, ways.values())),
             rows="".join(line(name, rows) for name, rows in ways.items()),
             pictures="\n".join(f"![{name}](motions6-{name}.png)" for name in ways),

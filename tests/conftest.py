@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def media() -> Path:
-    """The folder of real footage, laid out as `clips/`, `motions6/`; the test is skipped without it."""
+    """The folder of real footage (`clips/`, `motions6/`); the test is skipped without it."""
     folder = os.environ.get("MAREY_MEDIA")
     if not folder:
         pytest.skip("MAREY_MEDIA is unset: no real footage on this machine")

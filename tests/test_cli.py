@@ -1,4 +1,4 @@
-"""The command line as a person uses it: what goes to stdout, to stderr, and which code comes back."""
+"""The command line as a person uses it: stdout, stderr, and exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ Marey = Callable[..., Done]
 
 
 @pytest.fixture
-def marey(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Marey:
+def marey(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Marey:
     """Runs a command in this process, which has torch loaded already; nothing can be downloaded."""
     monkeypatch.setenv("MAREY_MIRROR", (tmp_path / "mirror").as_uri())
     monkeypatch.setenv("MAREY_CACHE", str(tmp_path / "cache"))
@@ -72,7 +74,9 @@ def test_reports_are_json_lines_in_a_pipe(marey: Marey, video: Path) -> None:
     assert all(len(w["top"]) == 2 for w in first["windows"])
 
 
-def test_one_bad_file_among_good_ones_is_told_and_skipped(marey: Marey, video: Path, tmp_path: Path) -> None:
+def test_one_bad_file_among_good_ones_is_told_and_skipped(
+    marey: Marey, video: Path, tmp_path: Path
+) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     output = tmp_path / "out.jsonl"
     done = marey("classify", tmp_path / "bad.mp4", video, tmp_path / "missing.mp4", "-o", output)
@@ -82,7 +86,9 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(marey: Marey, video: P
     assert len(errors) == 2
     assert "bad.mp4" in errors[0]
     assert "missing.mp4" in errors[1]
-    assert [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()] == [str(video)]
+    assert [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()] == [
+        str(video)
+    ]
 
 
 @pytest.mark.parametrize(

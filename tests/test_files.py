@@ -33,9 +33,14 @@ def test_it_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     target.write_text("before")
-    with pytest.raises(KeyboardInterrupt), whole_file(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with whole_file(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
 

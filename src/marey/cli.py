@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def classify(
                 report = run(path, runtime, window=window, step=step, top=top, progress=progress)
                 warn(path, report.warnings[len(runtime.warnings) :])
                 if output is None:
-                    emit(report.to_dict(), lambda report=report: timeline(report))
+                    emit(report.to_dict(), partial(timeline, report))
                 else:
                     reports.append(report)
     if output is not None and reports:
@@ -95,7 +96,7 @@ def check(videos: Videos) -> None:
     for path in failures.expand(videos):
         with failures.catch():
             row = run(path).to_dict()
-            emit(row, lambda row=row: properties(row))
+            emit(row, partial(properties, row))
     raise typer.Exit(failures.exit_code)
 
 
@@ -113,11 +114,7 @@ def models(
         del row["labels"]  # a thousand of them are for `marey show`
     if not rows:
         raise MareyError(f"no model matches {pattern!r}", do="`marey models` lists all of them.")
-    if sys.stdout.isatty():
-        emit({}, lambda: listing(rows))
-    else:
-        for row in rows:
-            emit(row, lambda: "")
+    emit(rows, partial(listing, rows))
 
 
 @app.command()
@@ -129,7 +126,7 @@ def show(
     from marey.outputs.table import properties
 
     row = asdict(model_info(model))
-    emit(row, lambda: properties(row))
+    emit(row, partial(properties, row))
 
 
 @app.command()
@@ -155,7 +152,7 @@ def train(
     run = train_from(data, settings, out=output, resume=resume)
     warn(output, run.warnings)
     row = {"best": str(run.best), "last": str(run.last), "metrics": dict(run.metrics)}
-    emit(row, lambda: properties(row))
+    emit(row, partial(properties, row))
 
 
 @app.command()
@@ -173,7 +170,7 @@ def evaluate(
     result = run(model, data, split=split)
     warn(data, result.warnings)
     row = result.to_dict()
-    emit(row, lambda: accuracy(row))
+    emit(row, partial(accuracy, row))
     raise typer.Exit(1 if result.unreadable else 0)
 
 
@@ -185,8 +182,8 @@ def main() -> None:
         complain(f"error: {error}")
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of a pipe has seen enough (`marey classify … | head`); Python would complain again
-        # when it flushes stdout at exit.
+        # The reader of the pipe has seen enough (`marey classify … | head`); Python would complain
+        # again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

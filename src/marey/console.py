@@ -1,4 +1,4 @@
-"""What the command line shares: inputs that fail one by one, progress, and rows for eyes or pipes."""
+"""What the command line shares: inputs that fail one by one, progress, output."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Failures:
             complain(f"error: {error}")
 
     def expand(self, paths: Iterable[Path]) -> list[Path]:
-        """The files themselves, and the videos inside folders; a folder without any is a failure."""
+        """The files themselves, and the videos in folders; a folder without any fails."""
         from marey.video.read import find_videos
 
         files: list[Path] = []
@@ -61,7 +61,7 @@ class Failures:
 
 
 class Bars:
-    """Progress bars on stderr, one a video under one for all; nothing where stderr is no terminal."""
+    """Progress bars on stderr, one a video and one for all; none where stderr is a pipe."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
@@ -89,13 +89,16 @@ class Bars:
             self._rich.advance(self._all)
 
 
-def emit(row: Mapping[str, Any], render: Callable[[], RenderableType]) -> None:
-    """One result on stdout: drawn by `render` on a terminal, a line of JSON in a pipe."""
+def emit(
+    rows: Mapping[str, Any] | Iterable[Mapping[str, Any]], render: Callable[[], RenderableType]
+) -> None:
+    """Results on stdout: drawn by `render` on a terminal, a line of JSON each in a pipe."""
     if sys.stdout.isatty():
         from rich.console import Console
 
         Console().print(render())
-    else:
+        return
+    for row in [rows] if isinstance(rows, Mapping) else rows:
         print(json.dumps(row, ensure_ascii=False), flush=True)  # noqa: T201
 
 

@@ -13,10 +13,12 @@ from marey.errors import OutputError
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends well, removed when it fails.
+    """A temporary path beside `path`, moved onto it when the block ends well, removed when it
+    fails.
 
     The temporary name keeps the suffix, for writers that choose their format by it. `OSError` (disk
-    full, no permission) becomes `OutputError`; whatever stood at `path` before stays untouched then.
+    full, no permission) becomes `OutputError`; whatever stood at `path` before stays untouched
+    then.
     """
     path = Path(path)
     temporary: Path | None = None
@@ -27,12 +29,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         # mkstemp makes files private; a result gets the permissions any other new file would have.
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise OutputError(
             f"cannot be written ({error.strerror or error})",
             where=path,
-            do="Check that the folder exists, that it may be written to, and that the disk has room.",
+            do="Check that its folder exists and may be written to, and that the disk has room.",
         ) from error
     finally:
         if temporary is not None:

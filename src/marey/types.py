@@ -24,8 +24,9 @@ SCHEMA = "marey.report/1"
 class Video:
     """What a media file says of its video stream; a header may be wrong, decoding tells.
 
-    `width` and `height` are as displayed: after rotation and sample aspect ratio. `start` is the pts
-    of the first frame; `end` the measured end of the last one, None where only decoding can tell.
+    `width` and `height` are as displayed: after rotation and sample aspect ratio. `start` is the
+    pts of the first frame; `end` the measured end of the last one, None where only decoding can
+    tell.
     """
 
     path: str
@@ -91,12 +92,13 @@ class Input:
     """How a clip is prepared for a network; it travels with the model and its weights.
 
     A clip is `frames` frames. `dense` takes every `every`-th frame at `fps` (None: the video's own
-    rate), so the window lasts `frames * every / fps`; `segments` (TSN: the middle of equal parts) and
-    `linspace` (SlowFast: first to last) spread them over `seconds`.
+    rate), so the window lasts `frames * every / fps`; `segments` (TSN: the middle of equal parts)
+    and `linspace` (SlowFast: first to last) spread them over `seconds`.
 
-    Frames are scaled so that the short side is `resize` pixels, or to exactly (H, W), then the centre
-    `size` (H, W) is cut. Values in [0, 1] are raised to `gamma` (below 1 brightens), then normalised
-    by `mean` and `std`. `views` is the multi-view test protocol: clips in time x crops in space.
+    Frames are scaled so that the short side is `resize` pixels, or to exactly (H, W), then the
+    centre `size` (H, W) is cut. Values in [0, 1] are raised to `gamma` (below 1 brightens), then
+    normalised by `mean` and `std`. `views` is the multi-view test protocol: clips in time x crops
+    in space.
     """
 
     frames: int
@@ -129,7 +131,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a network says of one window: `p` (K float32) holds one score a class, in label order."""
+    """What a network says of one window: `p` (K float32), a score a class, in label order."""
 
     window: Window
     p: NDArray[np.float32]
@@ -166,7 +168,7 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in one video. `docs/report.md` states the JSON form, schema `marey.report/1`."""
+    """What was found in one video; `docs/report.md` states its JSON, schema `marey.report/1`."""
 
     video: Video
     model: ModelCard

@@ -60,7 +60,7 @@ def test_the_documented_schema_holds_and_round_trips(tmp_path: Path) -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(ValueError, match="marey.report/9"):
+    with pytest.raises(ValueError, match=r"marey\.report/9"):
         Report.from_dict({"schema": "marey.report/9"})
 
 

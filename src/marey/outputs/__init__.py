@@ -42,9 +42,9 @@ def check_output(path: str | os.PathLike[str], inputs: int = 1) -> Path:
 def write(reports: Report | Iterable[Report], path: str | os.PathLike[str]) -> list[str]:
     """Write reports whole or not at all; the suffix of `path` chooses the format.
 
-    `.json` holds one object for one report and a list for several, `.jsonl` a report a line, `.csv` a
-    row a label, `.mp4` the video with its labels drawn on it (one report). Returns what the format
-    could not hold, in words. Raises `OutputError`.
+    `.json` holds one object for one report and a list for several, `.jsonl` a report a line, `.csv`
+    a row a label, `.mp4` the video with its labels drawn on it (one report). Returns what the
+    format could not hold, in words. Raises `OutputError`.
     """
     rows = [reports] if isinstance(reports, Report) else list(reports)
     path = check_output(path, len(rows))

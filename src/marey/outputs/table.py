@@ -109,7 +109,9 @@ def accuracy(row: Mapping[str, Any]) -> Table:
     table.add_column("accuracy", justify="right")
     table.add_column("taken for", style="dim")
     for label, counts in zip(labels, metrics["confusion"], strict=True):
-        wrong = [(n, other) for n, other in zip(counts, labels, strict=True) if n and other != label]
+        wrong = [
+            (n, other) for n, other in zip(counts, labels, strict=True) if n and other != label
+        ]
         confused = ", ".join(f"{other} {n}" for n, other in sorted(wrong, reverse=True))
         table.add_row(label, _percent(metrics["per_class"][label]), confused)
     table.add_section()

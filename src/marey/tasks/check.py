@@ -12,7 +12,7 @@ from marey.video.read import Limits, open_video
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What decoding a whole video found: its frames, when the last one starts, and what was lost."""
+    """What decoding a whole video found: its frames, when the last one starts, the losses."""
 
     video: Video
     frames: int

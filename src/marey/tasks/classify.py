@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from marey.errors import VideoError
 from marey.runtime import Runtime, load
-from marey.types import Clip, Ranked, Report, Score, Scores, Window
+from marey.types import Ranked, Report, Score, Scores, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
 from marey.video.read import Limits, Reader, open_video
@@ -45,11 +45,11 @@ def classify(
     with open_video(video, limits=limits or Limits()) as reader:
         labels = runtime.labels
         ranked: list[Ranked] = []
-        total = np.zeros(0)
+        total: NDArray[np.floating] = np.zeros(1)  # broadcasts to K
         for scores in score(reader, runtime, window=window, step=step):
             span = scores.window
             ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
-            total = scores.p + (total if total.size else 0.0)
+            total = total + scores.p
             if progress:
                 progress(span.end - reader.video.start, reader.video.duration)
         if not ranked:

@@ -19,8 +19,8 @@ from marey.types import Input, Window
 Short = Literal["repeat", "loop", "refuse"]
 """What to do where a window holds too few frames: repeat its last one, start over, or refuse."""
 
-# A remainder below this part of a window goes to the last window: one of its own would show the same
-# frames again. Cameras at 29.97 frames a second leave such remainders in every whole second.
+# A remainder below this part of a window goes to the last window: one of its own would show the
+# same frames again. Cameras at 29.97 frames a second leave such remainders in every whole second.
 _REMAINDER = 0.05
 
 

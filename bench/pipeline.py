@@ -1,8 +1,10 @@
-"""Frames a second of reading video: decoding alone, with scaling, and sparse picks, in one run.
+"""Frames a second: decoding alone, with scaling, sparse picks, and the whole way to labels.
 
-    python bench/decode.py [VIDEO] [--threads N]
+    python bench/pipeline.py [VIDEO] [--minutes M] [--threads N] [--repeats N] [--model MODEL]
 
-Without a video one is generated: 720p H.264, 20 s at 25 fps, a key frame every 2 s.
+All in one run, as ratios to decoding alone, the limit that no pipeline can beat. The whole way also
+shows how much resident memory grows after its first tenth. Without a video one is generated: 720p
+H.264, 25 frames a second, a key frame every 2 s.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ import argparse
 import os
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
 
+from marey.runtime import Runtime, load
+from marey.tasks.classify import classify
 from marey.testing.videos import make_video
 from marey.video.decode import Counts, Decoder
 from marey.video.limits import Limits
@@ -41,6 +46,39 @@ def through_reader(
         return sum(1 for _ in reader.frames(times=times(reader), size=size))
 
 
+class Memory:
+    """Resident memory of this process, MiB, watched from a thread; Linux only."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        page = os.sysconf("SC_PAGE_SIZE") / 2**20
+        while not self._done.wait(0.2):
+            self.seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def growth(self) -> str:
+        """From the end of the first tenth to the highest point after it."""
+        early, late = self.seen[len(self.seen) // 10], max(self.seen[len(self.seen) // 10 :])
+        return f"resident memory: {early:.0f} MiB after a tenth of it, at most {late:.0f} MiB later"
+
+
+def label(path: Path, runtime: Runtime) -> int:
+    """The whole way; counts the frames of the video, not those that the network looked at."""
+    video = classify(path, runtime).video
+    return round((video.duration or 0) * float(video.fps or 0))
+
+
 def spread(reader: Reader) -> list[float]:
     """The middles of `PICKS` equal parts of the video."""
     start, duration = reader.video.start, reader.video.duration or 0.0
@@ -62,20 +100,24 @@ def main() -> None:
     parser.add_argument("video", nargs="?", type=Path)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=0.5)
+    parser.add_argument("--model", default="efficientnet_lite0.in1k")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = options.video or make_video(
             Path(folder) / "a.mp4",
-            frames=500,
+            frames=round(options.minutes * 60 * 25),
             size=(720, 1280),
             gop=50,
             options={"preset": "veryfast"},
         )
-        run(path, options.threads, options.repeats)
+        run(path, options.threads, options.repeats, options.model)
 
 
-def run(path: Path, threads: int, repeats: int) -> None:
-    video = open_video(path).video
+def run(path: Path, threads: int, repeats: int, model: str) -> None:
+    with open_video(path) as reader:
+        video = reader.video
+    runtime = load(model)
     print(f"{video.width}x{video.height} {video.codec}, {video.duration:.1f} s")
     print(f"{platform.machine()}, {os.cpu_count()} cores, threads={threads}, PyAV {av.__version__}")
     ways: dict[str, Callable[[], int]] = {
@@ -83,15 +125,18 @@ def run(path: Path, threads: int, repeats: int) -> None:
         "decode + RGB": lambda: through_reader(path, threads, None, lambda _: None),
         "decode + scale to 128": lambda: through_reader(path, threads, 128, lambda _: None),
         f"{PICKS} sparse picks at 128": lambda: through_reader(path, threads, 128, spread),
+        f"whole way, {model}": lambda: label(path, runtime),
     }
     whole = 0.0
     for name, action in ways.items():
-        seconds, frames = best(action, repeats)
+        with Memory() as memory:
+            seconds, frames = best(action, repeats)
         whole = whole or seconds
         print(
-            f"{name:24} {seconds:7.2f} s {frames:6} frames {frames / seconds:8.0f} frames/s"
+            f"{name:36} {seconds:7.2f} s {frames:6} frames {frames / seconds:8.0f} frames/s"
             f"   {seconds / whole:5.2f} x the time of decode"
         )
+    print(memory.growth())
 
 
 if __name__ == "__main__":
