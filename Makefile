@@ -20,7 +20,7 @@ demo: $(VENV)/media
 
 test: $(VENV)/media
 	$(MAKE) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """What does time bring on motions6? One backbone, one recipe, the same folds; only time differs.
 
-    python bench/motions6.py FOLDER --out runs/folds [--only NAME] [--report]
+    python bench/motions6.py FOLDER --out runs/folds [--only NAME]
+    python bench/motions6.py FOLDER --out runs/folds --report
+    python bench/motions6.py FOLDER --ship runs/motions6
 
 A queue of runs, one for each way of using time and each fold. A finished run is not run again, and
 one that was stopped goes on where it was. `--report` fills in `bench/motions6.md` from the runs
 that are there. The accuracy of a run is that of its last epoch on the fold held out: no epoch is
-chosen by the clips it is tested on.
+chosen by the clips it is tested on. `--ship` puts a run that trained on all clips into the package.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import torch
 from marey.data.cache import Cache
 from marey.data.manifest import Manifest
 from marey.files import whole_file
+from marey.models._checkpoint import read_config, save_checkpoint
+from marey.models._registry import load_checkpoint
 from marey.training import plots
 from marey.training.evaluate import evaluate
 from marey.training.loop import train_from
@@ -32,6 +36,9 @@ ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "motions6.toml"
 TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE = ROOT / "docs" / "results" / "motions6.md"
+
+SHIPPED = ROOT / "src" / "marey" / "models" / "checkpoints" / "motions6"
+LICENCE = "research-only: ARID footage, none stated"
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "mean": ("frames averaged: blind to order", {"time": "none", "head": "mean"}),
@@ -121,13 +128,26 @@ def report(out: Path) -> None:
         plots.confusion(confusion, rows[0]["labels"], PAGE.with_name(f"motions6-{name}.png"), title)
 
 
+def ship(run: Path) -> None:
+    """Put the last checkpoint of a run into the package, its convolutions in float16."""
+    net = load_checkpoint(run / "last")
+    net.licence = LICENCE
+    extra = dict(read_config(run / "last").extra)
+    extra["recipe"] = {key: value for key, value in extra["recipe"].items() if key != "cache"}
+    save_checkpoint(net, SHIPPED, extra=extra, half=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--ship", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path("runs/folds"))
     parser.add_argument("--only", choices=list(WAYS))
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
+    if arguments.ship:
+        ship(arguments.ship)
+        return
     if arguments.report:
         report(arguments.out)
         return

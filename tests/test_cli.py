@@ -107,6 +107,8 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(
         (["models", "transformer*"], 1, "no model matches"),
         (["train", "{folder}/empty", "--recipe", "none.toml"], 1, "none.toml"),
         (["evaluate", "{folder}/empty", "-m", "efficientnet_lite0"], 1, "empty"),
+        (["evaluate", "{folder}/empty", "-m", "efficientnet_lite0", "--views", "9"], 2, "crops"),
+        (["train", "{folder}", "--recipe", "none.toml", "--set", "lr"], 2, "key=value"),
         (["nonsense"], 2, "nonsense"),
     ],
 )

@@ -44,7 +44,7 @@ def test_the_readme_names_real_verbs_and_files() -> None:
     from marey.cli import app
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+    code = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     verbs = set(re.findall(r"^marey (\w+)", code, re.MULTILINE))
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
     assert verbs == known

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from marey import __version__
-from marey.console import Bars, Failures, complain, emit, settings_from, warn
+from marey.console import Bars, Failures, complain, emit, settings_from, views_from, warn
 from marey.errors import MareyError
 
 app = typer.Typer(
@@ -148,8 +148,8 @@ def train(
     from marey.training.loop import train_from
     from marey.training.recipe import Recipe
 
-    settings = Recipe.read(recipe).replace(settings_from(changes))
-    run = train_from(data, settings, out=output, resume=resume)
+    settings = settings_from(changes)
+    run = train_from(data, Recipe.read(recipe).replace(settings), out=output, resume=resume)
     warn(output, run.warnings)
     row = {"best": str(run.best), "last": str(run.last), "metrics": dict(run.metrics)}
     emit(row, partial(properties, row))
@@ -162,12 +162,15 @@ def evaluate(
     ],
     model: ModelName,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    views: Annotated[
+        str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
+    ] = None,
 ) -> None:
     """Measure a network on labelled clips, by the multi-view protocol."""
     from marey.outputs.table import accuracy
     from marey.training.evaluate import evaluate as run
 
-    result = run(model, data, split=split)
+    result = run(model, data, split=split, views=views_from(views))
     warn(data, result.warnings)
     row = result.to_dict()
     emit(row, partial(accuracy, row))

@@ -109,3 +109,15 @@ def settings_from(changes: Iterable[str] | None) -> dict[str, str]:
         if not (key and equals):
             raise typer.BadParameter(f"{key!r} is not of the form key=value", param_hint="--set")
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def views_from(text: str | None) -> tuple[int, int] | None:
+    """`"10x3"` as (10, 3), clips in time and crops in space."""
+    if text is None:
+        return None
+    clips, _, crops = text.partition("x")
+    if not clips.isdecimal() or int(clips) < 1 or crops not in ("1", "3"):
+        raise typer.BadParameter(
+            f"{text!r} is not clips x crops, with 1 or 3 crops", param_hint="--views"
+        )
+    return int(clips), int(crops)
