@@ -125,7 +125,12 @@ _EXPANDED = {
             layout="lukemelas",
             labels=imagenet1k,
             fresh=r"\.mix\.",
-        )
+        ),
+        "motions6": Weights(
+            source="package:marey/models/checkpoints/motions6/model.safetensors",
+            licence="research-only: ARID footage, none stated",
+            layout="marey",
+        ),
     },
     default="in1k",
 )
