@@ -1,4 +1,4 @@
-"""The network that ships with marey: small, marked research-only, and aware of the order of time."""
+"""The network that ships with marey: small, marked research-only, aware of the order of time."""
 
 from __future__ import annotations
 

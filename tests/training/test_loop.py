@@ -58,7 +58,7 @@ def test_a_run_leaves_what_it_promises(whole: Path, toy: Path) -> None:
         *("curves.png", "confusion.png"),
     }
     history = rows(whole)
-    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert [row["step"] for row in history] == [2, 4, 6, 8]  # 8 of 12 clips, in batches of 4
     config = read_config(whole / "best")
     assert config.labels == LABELS

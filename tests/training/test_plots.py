@@ -14,7 +14,7 @@ PNG = b"\x89PNG"
 @pytest.mark.parametrize("epochs", [1, 50])
 def test_curves(tmp_path: Path, epochs: int, validated: bool) -> None:
     validation = {"val_loss": 1.0, "val_top1": 0.5} if validated else {}
-    rows = [{"epoch": k, "train_loss": 1 / (k + 1), **validation} for k in range(epochs)]
+    rows = [{"epoch": k + 1, "train_loss": 1 / (k + 1), **validation} for k in range(epochs)]
     curves(rows, tmp_path / "curves.png", "a run")
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

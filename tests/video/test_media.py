@@ -50,9 +50,9 @@ WARNINGS = {
 }
 ERRORS = {
     "tc_nasa_13013.mp4.audio.mp3": "is not in a container that marey opens",
-    "mp4p_chunk_out_of_range.mp4": "cannot be read as a video",
+    "mp4p_chunk_out_of_range.mp4": "or not a video",
     "mp4p_bipbop_audioinit.mp4": "holds audio only",
-    "made_truncated_half.mp4": "cannot be read as a video",
+    "made_truncated_half.mp4": "or not a video",
     "made_empty.mp4": "is empty",
 }
 

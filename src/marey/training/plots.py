@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.files import whole_file
+from marey.training.state import rank
 
 _NUMBERED = 20  # more classes than this: cells too small for a number
 _NAMED = 60  # more classes than this: no room for names
@@ -19,7 +20,7 @@ _TRAIN, _VAL = "#4c72b0", "#dd8452"
 def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], title: str) -> None:
     """Draw loss and top-1 accuracy over epochs.
 
-    Each of `epochs` has `epoch` (counted from 0) and `train_loss`, and where there was a validation
+    Each of `epochs` has `epoch` (counted from 1) and `train_loss`, and where there was a validation
     `val_loss` and `val_top1`.
     """
     from matplotlib.figure import Figure
@@ -27,9 +28,9 @@ def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], ti
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    number = [row["epoch"] + 1 for row in epochs]
+    number = [row["epoch"] for row in epochs]
     validated = [row for row in epochs if row.get("val_top1") is not None]
-    number_validated = [row["epoch"] + 1 for row in validated]
+    number_validated = [row["epoch"] for row in validated]
     marker = "o" if len(number) <= 30 else ""
     style: dict[str, Any] = {"marker": marker, "markersize": 4, "linewidth": 1.8}
 
@@ -46,7 +47,7 @@ def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], ti
             **style,
         )
         accuracy.plot(number_validated, top1, color=_VAL, label="validation", **style)
-        best = int(np.argmax(top1))
+        best = max(range(len(validated)), key=lambda k: rank(validated[k]))
         accuracy.plot(
             number_validated[best],
             top1[best],

@@ -54,7 +54,7 @@ class Progress:
     def close(self, metrics: Metrics | None, recipe: Recipe, rate: float) -> bool:
         """Finish the epoch; tell whether it is the best so far. Without validation the last is."""
         row: dict[str, Any] = {
-            "epoch": self.epoch,
+            "epoch": self.epoch + 1,
             "step": self.step,
             "train_loss": self.loss,
             "clips_per_s": rate,
@@ -62,7 +62,7 @@ class Progress:
         if metrics is not None:
             row |= {"val_loss": metrics.loss, "val_top1": metrics.top1, "val_top5": metrics.top5}
         self.history.append(row)
-        improved = self.best is None or _rank(row) > _rank(self.history[self.best])
+        improved = self.best is None or rank(row) > rank(self.history[self.best])
         if improved or metrics is None:
             self.best = self.epoch
         self.epoch, self.done, self.loss_sum, self.clips = self.epoch + 1, 0, 0.0, 0
@@ -71,7 +71,7 @@ class Progress:
         return improved
 
 
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+def rank(row: Mapping[str, Any]) -> tuple[float, float]:
     """Better rows rank higher: by accuracy, and by the loss where that is equal."""
     return row.get("val_top1", 0.0), -row.get("val_loss", 0.0)
 

@@ -80,7 +80,7 @@ def unreadable(path: str, error: av.FFmpegError) -> VideoError:
             do=f"Containers: {', '.join(CONTAINERS)}. Convert it, e.g. to mp4.",
         )
     return VideoError(
-        f"cannot be read as a video: damaged, cut off before its index, or none ({error.strerror})",
+        f"cannot be read: damaged, cut off before its index, or not a video ({error.strerror})",
         where=path,
         do="Copy or download it again, or repair it; if it plays elsewhere, convert it to mp4.",
     )
