@@ -128,8 +128,11 @@ _EXPANDED = {
         ),
         "motions6": Weights(
             source="package:marey/models/checkpoints/motions6/model.safetensors",
+            sha256="80a9c84d7bf2c8b19c47248029906c7bf93f7de360ec4b1547b65bc6be900e84",
             licence="research-only: ARID footage, none stated",
             layout="marey",
+            top1=93.3,
+            protocol="motions6, its recipe by 3 folds, 1x1 views (docs/results/motions6.md)",
         ),
     },
     default="in1k",

@@ -82,9 +82,15 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+_NUMBERS = ("params", "GMACs", "top-1")
+
+
 def listing(rows: Iterable[Mapping[str, Any]]) -> Table:
     """A row a network: what it eats, what it costs, which weights it has."""
-    table = Table("model", "clip", "params", "GMACs", "weights", "top-1", "licence")
+    table = Table(padding=(0, 1, 0, 0), box=None, pad_edge=False)
+    for name in ("model", "clip", "params", "GMACs", "weights", "top-1"):
+        table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+    table.add_column("licence")
     for row in rows:
         clip = "x".join(map(str, row["shape"]))
         cost = (f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e9:.2f}")
@@ -98,7 +104,8 @@ def listing(rows: Iterable[Mapping[str, Any]]) -> Table:
 def _weights(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if row is None:
         return "-", "-", "-"
-    return row["name"].partition(".")[2], _cell(row["top1"]), row["licence"]
+    top1 = "-" if row["top1"] is None else f"{row['top1']:.1f} %"
+    return row["name"].partition(".")[2], top1, row["licence"]
 
 
 def accuracy(row: Mapping[str, Any]) -> Table:
