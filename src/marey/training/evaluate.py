@@ -82,7 +82,7 @@ def evaluate(
     *,
     split: str | None = None,
     views: tuple[int, int] | None = None,
-    batch: int = 8,
+    batch: int = 1,
     workers: int = 2,
     cache: Cache | None = None,
     bar: bool = True,
