@@ -65,7 +65,7 @@ def test_probabilities_are_averaged_over_the_views(toy: Path) -> None:
     prepare = replace(create().input, seconds=0.5, views=(2, 3))
     told = Told(prepare)
     evaluation = evaluate(told, toy, workers=0)
-    assert told.shapes == [(6, 8, 16, 16, 3)] * 12
+    assert told.shapes == [(1, 8, 16, 16, 3)] * 6 * 12
     one = Manifest.read(toy)
     told.shapes.clear()
     small = evaluate(told, one, workers=0, batch=4)
