@@ -27,6 +27,7 @@ from marey.data.manifest import Manifest
 from marey.files import whole_file
 from marey.models._checkpoint import read_config, save_checkpoint
 from marey.models._registry import load_checkpoint
+from marey.nn.time import TemporalAggregation
 from marey.training import plots
 from marey.training.evaluate import evaluate
 from marey.training.loop import train_from
@@ -76,6 +77,23 @@ def gather(out: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: found for name in WAYS if (found := [r for r in rows if r["way"] == name])}
 
 
+def moved(out: Path) -> tuple[float, float]:
+    """How far TAM's weights for the neighbouring frames are from zero, where they began.
+
+    Mean and highest of all that were trained, over all folds.
+    """
+    weights = [
+        weight.detach().abs()
+        for folder in sorted(out.glob("tam-*/last"))
+        for module in load_checkpoint(folder).modules()
+        if isinstance(module, TemporalAggregation)
+        for weight in (module.prev, module.next)
+        if weight.any()  # those of frozen stages stay exactly zero
+    ]
+    every = torch.cat(weights)
+    return float(every.mean()), float(every.max())
+
+
 def cpu() -> str:
     """The processor's name, as Linux tells it."""
     about = Path("/proc/cpuinfo")
@@ -112,9 +130,12 @@ def line(name: str, rows: list[dict[str, Any]]) -> str:
 def report(out: Path) -> None:
     """Write the page and the confusion matrices beside it."""
     ways = gather(out)
+    mean, highest = moved(out)
     with whole_file(PAGE) as path:
         text = TEMPLATE.read_text(encoding="utf-8").format(
             machine=f"{os.cpu_count()} cores of {cpu()}, torch {torch.__version__}",
+            moved_mean=f"{mean:.4f}",
+            moved_most=f"{highest:.3f}",
             epochs=Recipe.read(RECIPE).epochs,
             ship_epochs=SHIP_EPOCHS,
             folds=max(map(len, ways.values())),

@@ -75,8 +75,7 @@ def score(
 ) -> Iterator[Scores]:
     """The class probabilities of one window after another; memory is bounded by `batch` clips.
 
-    On a CPU one clip at a time is fastest: a clip's frames fill the cores, and the activations of
-    more clips are memory that the system hands out and takes back at every layer.
+    More than one takes memory and, on a CPU, gains nothing (`bench/batch.py`).
 
     A window no longer than the network's clip is that clip. A longer one averages the clips whose
     middle it holds; they follow each other without gaps, and each is scored once however much the
