@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
 from marey.nn.heads import Head, classifier
+from marey.nn.mix import TimeConv
 from marey.types import Input
 
 if TYPE_CHECKING:
     from marey.models._weights import LoadReport
+    from marey.models.timed import TimeReport
+
+
+@dataclass(slots=True)
+class NetReport:
+    """What has been done to a network: `load` by loading weights, `time` by a rule."""
+
+    load: LoadReport | None = None
+    time: TimeReport | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person who asked only for results must still be told."""
+        return self.load.warnings if self.load else ()
+
+    def __str__(self) -> str:
+        return "\n".join(str(part) for part in (self.load, self.time) if part is not None)
 
 
 class Net(nn.Module):
@@ -31,12 +50,14 @@ class Net(nn.Module):
     name: str
     input: Input
     licence: str | None
-    report: LoadReport | None
+    report: NetReport
 
     def __init__(self, body: nn.Module, head: Head) -> None:
         super().__init__()
         self.body = body
         self.head = head
+        self.licence = None
+        self.report = NetReport()
         self._labels: tuple[str, ...] | None = None
         self._frozen: tuple[int, bool] = (0, False)
 
@@ -125,22 +146,37 @@ def freeze(net: Net, stages: int = 0, *, norms: bool = False) -> None:
 
 
 def param_groups(
-    net: Net, lr: float, *, head_lr: float | None = None, weight_decay: float = 0.0
+    net: Net,
+    lr: float,
+    *,
+    head_lr: float | None = None,
+    time_lr: float | None = None,
+    weight_decay: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Optimiser groups of what is not frozen: the body at `lr`, the head at `head_lr` (None: `lr`).
+    """Optimiser groups of what is not frozen: the body at `lr`, the head's new layers at `head_lr`.
 
-    Biases, norms and the time kernels (all 1-d) get no weight decay.
+    `time_lr` is for kernels over time alone (None: `lr`, as for `head_lr`). They, biases and norms
+    get no weight decay: it would pull a kernel from the identity to silence.
     """
-    groups = []
-    for part, rate in ((net.body, lr), (net.head, lr if head_lr is None else head_lr)):
-        parameters = [p for p in part.parameters() if p.requires_grad]
-        for members, decay in (
-            ([p for p in parameters if p.ndim > 1], weight_decay),
-            ([p for p in parameters if p.ndim <= 1], 0.0),
-        ):
-            if members:
-                groups.append({"params": members, "lr": rate, "weight_decay": decay})
-    return groups
+    kernels = {
+        id(p) for m in net.body.modules() if isinstance(m, TimeConv) for p in m.parameters()
+    }
+    head = {id(p) for p in net.head.parameters()}
+    frame = set() if net.head.frame is None else {id(p) for p in net.head.frame.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in net.parameters():
+        if not parameter.requires_grad:
+            continue
+        rate, decay = lr, weight_decay if parameter.ndim > 1 else 0.0
+        if id(parameter) in kernels:
+            rate, decay = lr if time_lr is None else time_lr, 0.0
+        elif id(parameter) in head and id(parameter) not in frame:
+            rate = lr if head_lr is None else head_lr
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": members, "lr": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
+    ]
 
 
 def features(net: Net, clip: Tensor) -> Tensor:

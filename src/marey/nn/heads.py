@@ -6,10 +6,12 @@ classes replaces.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from marey.nn.time import fold, unfold
 
 
 def classifier(features: int, classes: int) -> nn.Linear:
@@ -21,83 +23,117 @@ def classifier(features: int, classes: int) -> nn.Linear:
 
 
 class Head(nn.Module):
-    """Base of the heads: `linear` makes the logits."""
+    """Base of the heads: `frame` makes features of a frame's map, `linear` makes the logits.
+
+    `frame` maps folded frames, (N*T) C H W → (N*T) D, as the end of an image network does; None
+    takes the mean over space.
+    """
 
     linear: nn.Linear
+
+    def __init__(self, dropout: float, frame: nn.Module | None) -> None:
+        super().__init__()
+        self.frame = frame
+        self.dropout = nn.Dropout(dropout)
+
+    def per_frame(self, x: Tensor) -> Tensor:
+        """N C T H W → N D T."""
+        if self.frame is None:
+            return x.mean((3, 4))
+        return unfold(self.frame(fold(x)), x.shape[0])
+
+    def logits(self, features: Tensor) -> Tensor:
+        """N D → N K."""
+        return self.linear(self.dropout(features))  # type: ignore[no-any-return]
 
 
 class Mean(Head):
     """The mean over space and time; equal to averaging the logits of the frames. Blind to order."""
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
+    def __init__(
+        self, channels: int, classes: int, dropout: float = 0.0, *, frame: nn.Module | None = None
+    ) -> None:
+        super().__init__(dropout, frame)
         self.linear = classifier(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.dropout(x.mean((2, 3, 4))))  # type: ignore[no-any-return]
+        return self.logits(self.per_frame(x).mean(2))
 
 
 class Segments(Head):
     """The means of `parts` equal spans of time, side by side: keeps the order of what happens."""
 
     def __init__(
-        self, channels: int, classes: int, dropout: float = 0.0, *, parts: int = 3
+        self,
+        channels: int,
+        classes: int,
+        dropout: float = 0.0,
+        *,
+        frame: nn.Module | None = None,
+        parts: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(dropout, frame)
         self.parts = parts
-        self.dropout = nn.Dropout(dropout)
         self.linear = classifier(channels * parts, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.adaptive_avg_pool1d(x.mean((3, 4)), self.parts)  # N C parts
-        return self.linear(self.dropout(x.transpose(1, 2).flatten(1)))  # type: ignore[no-any-return]
+        x = F.adaptive_avg_pool1d(self.per_frame(x), self.parts)  # N D parts
+        return self.logits(x.transpose(1, 2).flatten(1))
 
     def spread(self, weight: Tensor) -> Tensor:
-        """A `Mean` head's weight, K C, as this one's, K parts*C: same answer where T divides."""
+        """A `Mean` head's weight, K D, as this one's, K parts*D: same answer where T divides."""
         return weight.repeat(1, self.parts) / self.parts
 
 
 class Recurrent(Head):
-    """A GRU over the frames, in both directions; the mean of its states is classified."""
+    """An LSTM or GRU over the frames; the mean of the logits after each frame (LRCN).
+
+    Donahue et al. 2015, arXiv 1411.4389; Ng et al. 2015, arXiv 1503.08909.
+    """
 
     def __init__(
-        self, channels: int, classes: int, dropout: float = 0.0, *, width: int = 128
+        self,
+        channels: int,
+        classes: int,
+        dropout: float = 0.0,
+        *,
+        frame: nn.Module | None = None,
+        cell: Literal["lstm", "gru"] = "lstm",
+        width: int = 512,
+        both: bool = False,
     ) -> None:
-        super().__init__()
-        self.project = nn.Linear(channels, width)
-        self.gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = classifier(2 * width, classes)
+        super().__init__(dropout, frame)
+        kind = nn.LSTM if cell == "lstm" else nn.GRU
+        self.rnn = kind(channels, width, batch_first=True, bidirectional=both)
+        self.linear = classifier(2 * width if both else width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        frames = self.dropout(x.mean((3, 4)).transpose(1, 2))  # N T C
-        states, _ = self.gru(self.project(frames).relu())
-        return self.linear(self.dropout(states.mean(1)))  # type: ignore[no-any-return]
+        states, _ = self.rnn(self.per_frame(x).transpose(1, 2))  # N T width
+        return self.logits(states.mean(1))
 
 
 class Temporal(Head):
-    """Two residual convolutions over the frames, 3 wide, then the mean."""
+    """Two residual convolutions over the frames, `kernel` wide, then the mean."""
 
     def __init__(
-        self, channels: int, classes: int, dropout: float = 0.0, *, width: int = 128
+        self,
+        channels: int,
+        classes: int,
+        dropout: float = 0.0,
+        *,
+        frame: nn.Module | None = None,
+        width: int = 128,
+        kernel: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(dropout, frame)
         self.project = nn.Conv1d(channels, width, 1)
-        self.mix = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.mix = nn.ModuleList(
+            nn.Conv1d(width, width, kernel, padding=kernel // 2) for _ in range(2)
+        )
         self.linear = classifier(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.project(self.dropout(x.mean((3, 4)))).relu()  # N width T
+        x = self.project(self.dropout(self.per_frame(x))).relu()  # N width T
         for conv in self.mix:
             x = x + conv(x).relu()
-        return self.linear(self.dropout(x.mean(2)))  # type: ignore[no-any-return]
-
-
-HEADS: dict[str, Callable[..., Head]] = {
-    "mean": Mean,
-    "segments": Segments,
-    "recurrent": Recurrent,
-    "temporal": Temporal,
-}
+        return self.logits(x.mean(2))

@@ -1,117 +1,126 @@
 """Time in an image network: frames folded into the batch, and the layers that look across them.
 
 An image network's layers see `(N*T) C H W` and need not know of time; only a layer that mixes time
-asks the shared `Clock` how many frames belong to one clip. Norms, squeeze-and-excitation, blur
-pools and functional code of any image network so work unchanged, and per frame.
+asks the shared `Clock` how many clips are folded. Norms, squeeze-and-excitation, blur pools and
+functional code of any image network so work unchanged, and per frame. The layers that mix are in
+`marey.nn.mix`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from marey.errors import ModelError
+
+Ends = Literal["zeros", "replicate", "causal"]
+"""What a kernel sees beyond a clip: zeros on both sides, the end frames again, or zeros before the
+clip and nothing after it, so that no frame depends on a later one."""
 
 
 def fold(clip: Tensor) -> Tensor:
     """N C T H W → (N*T) C H W; a free view where the clip lies in channels-last memory."""
-    n, c, t, h, w = clip.shape
-    return clip.transpose(1, 2).reshape(n * t, c, h, w)
+    return clip.transpose(1, 2).flatten(0, 1)
 
 
-def unfold(frames: Tensor, t: int) -> Tensor:
-    """(N*T) C H W → N C T H W, a view: the inverse of `fold`."""
-    return frames.reshape(-1, t, *frames.shape[1:]).transpose(1, 2)
+def unfold(frames: Tensor, clips: int) -> Tensor:
+    """(N*T) C H W → N C T H W, a view, for N = `clips`: the inverse of `fold`."""
+    return frames.unflatten(0, (clips, -1)).transpose(1, 2)
 
 
 @dataclass
 class Clock:
-    """How many frames a clip has: written by `Folded`, read by the layers that mix time.
+    """How many clips are folded into the batch: written by `Folded`, read by what mixes time.
 
     One clock belongs to one network and one forward pass at a time; two threads that call the same
-    network with clips of different lengths need a copy each.
+    network with different batches need a copy each. `past` is the memory of a stream: for each
+    layer the last frames that it saw (`marey.nn.stream`); None outside of a stream.
     """
 
-    frames: int = 1
+    clips: int = 1
+    past: dict[int, Tensor] | None = field(default=None, repr=False)
 
 
-class Folded(nn.Sequential):
-    """An image network's layers, run on every frame: N 3 T H W → N C T H' W'."""
+class Folded(nn.Module):
+    """An image network, run on every frame: N 3 T H W → N C T' H' W'.
 
-    def __init__(self, layers: OrderedDict[str, nn.Module], clock: Clock) -> None:
-        super().__init__(layers)
-        self.clock = clock
-
-    def forward(self, clip: Tensor) -> Tensor:
-        frames = clip.shape[2]
-        self.clock.frames = frames
-        return unfold(super().forward(fold(clip)), frames)  # type: ignore[no-untyped-call]
-
-
-class TemporalAggregation(nn.Module):
-    """Each channel's weighted sum over the frame before, this one and the next: a depthwise 3x1x1.
-
-    Beyond the ends of the clip there are zeros. `init="identity"` starts as no change at all;
-    `init="paper"` draws all three weights with std sqrt(2 / C), as the authors' code does, which
-    disturbs a pretrained network from the first step. `relu` follows the sum in the authors'
-    ResNets, where the input is never negative; behind a linear bottleneck it would cut off half
-    the signal.
-
-    TAM, Fan et al. 2019, arXiv 1912.00869. Checked by tests against a depthwise `nn.Conv3d`.
+    `method` is what maps frames to features: `forward_features` of timm's networks, or `forward`.
+    Features that are no maps, (N*T) C, come as N C T' 1 1. `stride` is by how much the layers of
+    the network shorten time.
     """
 
     def __init__(
-        self,
-        channels: int,
-        clock: Clock,
-        *,
-        init: Literal["identity", "paper"] = "identity",
-        relu: bool = False,
+        self, net: nn.Module, clock: Clock, *, method: str = "forward", stride: int = 1
     ) -> None:
         super().__init__()
-        self.clock = clock
-        self.relu = relu
-        # Three vectors, as published. Being 1-d they are spared weight decay, as norms are: it
-        # would pull the kernel from the identity to silence.
-        self.prev = nn.Parameter(torch.zeros(channels))
-        self.curr = nn.Parameter(torch.ones(channels))
-        self.next = nn.Parameter(torch.zeros(channels))
-        if init == "paper":
-            for weight in self.parameters():
-                nn.init.normal_(weight, std=(2 / channels) ** 0.5)
+        self.net, self.clock, self.method, self.stride = net, clock, method, stride
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """(N*T) C H W → the same shape, in the same memory format."""
-        clip = frames.reshape(-1, self.clock.frames, *frames.shape[1:])  # N T C H W
-        before, now, after = (
-            weight.to(clip.dtype).view(-1, 1, 1) for weight in (self.prev, self.curr, self.next)
-        )
-        mixed = clip * now
-        mixed[:, 1:].addcmul_(clip[:, :-1], before)
-        mixed[:, :-1].addcmul_(clip[:, 1:], after)
-        mixed = mixed.flatten(0, 1)
-        return mixed.relu() if self.relu else mixed
+    def forward(self, clip: Tensor) -> Tensor:
+        clips, frames = clip.shape[0], clip.shape[2]
+        if frames < self.stride:
+            raise ModelError(
+                f"a clip of {frames} frames is shorter than the stride over time, {self.stride}",
+                do=f"Give at least {self.stride} frames.",
+            )
+        self.clock.clips = clips
+        maps: Tensor = getattr(self.net, self.method)(fold(clip))
+        return unfold(maps if maps.ndim == 4 else maps[..., None, None], clips)
+
+
+class OverTime(nn.Module):
+    """Base of what mixes frames: a kernel over time, and what it sees beyond the ends."""
+
+    def __init__(
+        self, clock: Clock, *, kernel: int = 3, dilation: int = 1, ends: Ends = "zeros"
+    ) -> None:
+        super().__init__()
+        if kernel < 1 or dilation < 1 or (kernel % 2 == 0 and ends != "causal"):
+            raise ModelError(
+                f"a kernel over time must be odd, or causal; got {kernel} with dilation {dilation}"
+            )
+        self.clock, self.kernel, self.dilation, self.ends = clock, kernel, dilation, ends
+
+    @property
+    def centre(self) -> int:
+        """The tap of the present frame."""
+        return self.kernel - 1 if self.ends == "causal" else self.kernel // 2
+
+    @property
+    def before(self) -> int:
+        """How many earlier frames the kernel reaches."""
+        return self.centre * self.dilation
+
+    @property
+    def after(self) -> int:
+        """How many later frames the kernel reaches."""
+        return (self.kernel - 1 - self.centre) * self.dilation
+
+    def clips(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → N T C H W, a view."""
+        return frames.unflatten(0, (self.clock.clips, -1))
+
+    def surround(self, clip: Tensor) -> Tensor:
+        """N T C H W → N before+T+after C H W, with what the kernel sees beyond the ends."""
+        first, last = clip[:, :1], clip[:, -1:]
+        if self.ends == "replicate":
+            return torch.cat(
+                [first.expand(-1, self.before, -1, -1, -1), clip]
+                + [last.expand(-1, self.after, -1, -1, -1)] * (self.after > 0),
+                1,
+            )
+        if self.ends == "zeros" or self.clock.past is None:
+            return F.pad(clip, (0, 0, 0, 0, 0, 0, self.before, self.after))
+        earlier = self.clock.past.get(id(self))
+        if earlier is None:
+            earlier = torch.zeros_like(first).expand(-1, self.before, -1, -1, -1)
+        clip = torch.cat([earlier, clip], 1)
+        self.clock.past[id(self)] = clip[:, clip.shape[1] - self.before :]
+        return clip
 
     def extra_repr(self) -> str:
-        return f"{self.curr.numel()}, relu={self.relu}"
-
-
-def aggregate(blocks: Iterable[nn.Module], clock: Clock, *, relu: bool) -> None:
-    """Set a `TemporalAggregation` before the first convolution of each residual block in `blocks`.
-
-    It stands inside the residual branch, so the shortcut carries each frame unmixed; blocks
-    without a shortcut are left alone. The blocks are timm's EfficientNet ones: `has_skip` tells
-    whether there is a shortcut. The convolution `name` becomes a sequence of `name.mix` and
-    `name.conv`.
-    """
-    for block in blocks:
-        if not getattr(block, "has_skip", False):
-            continue
-        name, conv = next(
-            (name, child) for name, child in block.named_children() if isinstance(child, nn.Conv2d)
-        )
-        mix = TemporalAggregation(conv.in_channels, clock, relu=relu)
-        setattr(block, name, nn.Sequential(OrderedDict(mix=mix, conv=conv)))
+        dilated = f", dilation={self.dilation}" if self.dilation > 1 else ""
+        return f"kernel={self.kernel}{dilated}, ends={self.ends!r}"

@@ -1,0 +1,306 @@
+"""Any image network and a rule: a video network.
+
+Time stays folded in the batch; only the layers that the rule puts in look across frames
+(`marey.nn.mix`). So I3D, S3D, (2+1)D, MCx and rMCx, TSM, TAM and TANet on any backbone are one
+call, and differ in a rule. `docs/timed.md` lists the rules, and how they fare on the network
+families of timm.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marey.errors import ModelError, WeightsError
+from marey.models._halves import Cut, cut
+from marey.models._inflate import Change, Site
+from marey.models._net import Net, check_labels
+from marey.models._rule import Rule, Rules, joined, sequence
+from marey.models._trace import trace
+from marey.nn.heads import Head, Mean, Recurrent, Segments, Temporal
+from marey.nn.mix import SpaceTimeConv
+from marey.nn.time import Clock, Folded
+from marey.types import Input
+
+State = Mapping[str, Tensor]
+Layout = Callable[[State], State]
+"""From a published naming habit to the names of the image network, and of what the rule added."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReport:
+    """What a rule did to an image network.
+
+    `changes` are the layers that mix time now, `new` the parameters that the image network does not
+    have, `left` what was left alone, with the reason.
+    """
+
+    rule: str
+    changes: tuple[Change, ...]
+    new: tuple[str, ...]
+    left: Mapping[str, str]
+
+    def __str__(self) -> str:
+        rows = [(c.name, c.became, c.start) for c in self.changes]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        left = [f"{name}: left alone, {why}" for name, why in self.left.items()]
+        return "\n".join([f"{self.rule}: {len(rows)} layers mix time", *lines, *left])
+
+
+class Timed(Net):
+    """An image network with time folded into its batch; made by `timed`."""
+
+    body: Folded
+
+    def __init__(self, body: Folded, head: Head, parts: list[list[str]]) -> None:
+        super().__init__(body, head)
+        self.parts = parts
+        self.image_names: dict[str, str] = {}
+        self.layouts: dict[str, Layout] = {}
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """The image network's own parts, in order; layers between two larger parts count as one."""
+        found: list[tuple[str, nn.Module]] = []
+        for names in self.parts:
+            layers = [self.body.net.get_submodule(name) for name in names]
+            found.append((names[0], layers[0] if len(layers) == 1 else nn.ModuleList(layers)))
+        return [*found, ("head", self.head)]
+
+    def convert(self, state: State, layout: str) -> dict[str, Tensor]:
+        """`image` is the state of the image network itself; a family adds the published layouts."""
+        if layout in self.layouts:
+            state = self.layouts[layout](state)
+        elif layout != "image":
+            raise WeightsError(f"{self.architecture} cannot read the layout {layout!r}")
+        own = self.state_dict()
+        return dict(self._carried(name, value, own) for name, value in state.items())
+
+    def _carried(self, name: str, value: Tensor, own: State) -> tuple[str, Tensor]:
+        """An entry under this network's name, and inflated where its layer is."""
+        name = self.image_names.get(name, name)
+        there = own.get(name)
+        if there is None or there.shape == value.shape:
+            return name, value
+        if name == "head.linear.weight":
+            if isinstance(self.head, Segments) and there.shape[1] == value.shape[1] * self.head.parts:
+                return name, self.head.spread(value)
+            return name, value.flatten(1)  # a 1x1 convolution
+        layer = self.get_submodule(name.rpartition(".")[0])
+        if isinstance(layer, SpaceTimeConv) and value.ndim == 4:
+            return name, layer.inflate(value)
+        return name, value
+
+
+def _parts(net: nn.Module) -> list[list[str]]:
+    """The names of the network's children in order, neighbouring single layers together.
+
+    A child that holds most of the network and is a plain list counts by its own children.
+    """
+    total = sum(p.numel() for p in net.parameters())
+    flat: list[tuple[str, nn.Module]] = []
+    for name, child in net.named_children():
+        size = sum(p.numel() for p in child.parameters())
+        if isinstance(child, nn.Sequential | nn.ModuleList) and size > total / 2:
+            flat += [(f"{name}.{inner}", part) for inner, part in child.named_children()]
+        else:
+            flat.append((name, child))
+    found: list[list[str]] = []
+    after_leaf = False
+    for name, module in flat:
+        leaf = not list(module.children())
+        if leaf and after_leaf:
+            found[-1].append(name)
+        else:
+            found.append([name])
+        after_leaf = leaf
+    return found
+
+
+def timed(
+    net: nn.Module,
+    rule: Rules = "none",
+    *,
+    frames: int,
+    classes: int | Sequence[str] | None = None,
+    dropout: float = 0.0,
+) -> Timed:
+    """The image network `net` as a video network, by a rule or several; `net` itself stays.
+
+    The result maps clips, N 3 T H W, to logits, N K: the mean over time of the frames' logits, or
+    what a head rule makes of the frames' features. `frames` is T of the clips it is meant for; only
+    the rule `gate` demands it. `classes` (a count, or labels in order) gives it a new last layer.
+
+    >>> import timm
+    >>> net = timed(timm.create_model("resnet18"), "tam", frames=8, classes=["sit", "stand"])
+    >>> len(net.report.time.changes), net(torch.zeros(1, 3, 8, 64, 64)).shape
+    (8, torch.Size([1, 2]))
+
+    Raises ModelError for a network without convolutions, a rule that fits no layer, and a layer
+    that the rule does not understand, each by its name.
+    """
+    rules = sequence(rule)
+    if frames < 1:
+        raise ModelError(f"frames must be at least 1, got {frames}")
+    prepare = _input(net, frames)
+    image = copy.deepcopy(net)
+    before = {id(value): name for name, value in _entries(image)}
+    seen = trace(image, prepare.size)
+    _refuse_no_convnet(image, seen.layers, seen.features)
+    clock = Clock()
+    halves = cut(image, seen)
+    parts = _parts(halves.body(image))
+    site = Site(image, seen, clock, frames)
+    for one in rules:
+        if not one.is_head:
+            site.apply(one)
+    body = Folded(halves.body(image), clock, method=halves.method, stride=site.stride)
+    made = Timed(body, _head(image, halves, rules, classes, dropout), parts)
+    made.image_names = _names(made, before, site, halves)
+    made.report.time = TimeReport(
+        joined(rules),
+        tuple(site.changes),
+        _new(made),
+        dict.fromkeys(seen.functional, _CALLED),
+    )
+    made.input = prepare
+    made.architecture = made.name = _architecture(net)
+    made.options = {"rule": joined(rules), "frames": frames, "dropout": dropout}
+    made.labels = None if classes is None or isinstance(classes, int) else check_labels(classes)
+    _run_once(made, frames, type(net).__name__)
+    return made.eval()
+
+
+_CALLED = "it convolves by a function call, for each frame"
+
+
+def _entries(net: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*net.named_parameters(), *net.named_buffers()]
+
+
+def _input(net: nn.Module, frames: int) -> Input:
+    """As timm says of the network's own pictures; ImageNet's habit where nothing is said."""
+    given = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None) or {}
+    said: Callable[[str, Any], Any] = given.get
+    height, width = said("input_size", (3, 224, 224))[1:]
+    crop = said("crop_pct", None) or 0.875
+    how = said("interpolation", "bilinear")
+    return Input(
+        frames=frames,
+        sampling="segments",
+        seconds=2.0,
+        resize=round(min(height, width) / crop),
+        size=(height, width),
+        interpolation=how if how in ("bilinear", "bicubic") else "bilinear",
+        mean=tuple(said("mean", (0.485, 0.456, 0.406))),
+        std=tuple(said("std", (0.229, 0.224, 0.225))),
+    )
+
+
+def _architecture(net: nn.Module) -> str:
+    """The name by which the network can be made again, as far as timm made it."""
+    given = getattr(net, "pretrained_cfg", None) or {}
+    known = given.get("architecture")
+    return f"timm/{known}" if known else type(net).__name__
+
+
+def _refuse_no_convnet(net: nn.Module, layers: Sequence[object], features: tuple[int, ...]) -> None:
+    kind = type(net).__name__
+    if not layers:
+        raise ModelError(
+            "has no 2D convolution", where=kind, do="Give a convolutional image network."
+        )
+    if len(features) not in (1, 3):
+        raise ModelError(
+            f"makes tokens {features} of a picture, not a map (C, H, W)",
+            where=kind,
+            do="Give a convolutional image network; transformers are out of scope.",
+        )
+    width = getattr(net, "num_features", None)
+    if len(features) == 3 and width not in (None, features[0]) and features[-1] == width:
+        raise ModelError(f"makes maps H W C {features}, not C H W", where=kind)
+
+
+_HEADS: dict[str, type[Head]] = {"segments": Segments, "rnn": Recurrent, "conv1d": Temporal}
+
+
+def _head(
+    image: nn.Module,
+    halves: Cut,
+    rules: tuple[Rule, ...],
+    classes: int | Sequence[str] | None,
+    dropout: float,
+) -> Head:
+    """The head over time, with the image network's own last layer where it still fits."""
+    count = classes if isinstance(classes, int) else (len(classes) if classes else None)
+    if count is not None and count < 1:
+        raise ModelError(f"classes must be at least 1, got {count}")
+    own = halves.linear
+    if count is None and own is None:
+        raise ModelError(
+            "has no single linear layer at its end that could be kept",
+            where=type(image).__name__,
+            do="Give `classes`: a count, or the labels in order.",
+        )
+    rule = rules[-1] if rules and rules[-1].is_head else None
+    kind, options = (_HEADS[rule.kind], rule.options) if rule else (Mean, {})
+    wanted = count or (own.out_features if own else 0)
+    head = kind(halves.width, wanted, dropout, frame=halves.frame(image), **options)
+    if count is None and own is not None:
+        if kind is Mean:
+            head.linear = own
+        elif isinstance(head, Segments):
+            with torch.no_grad():
+                head.linear.weight.copy_(head.spread(own.weight))
+                if own.bias is not None:
+                    head.linear.bias.copy_(own.bias)
+        else:
+            raise ModelError(
+                f"the head {rule} starts from nothing",
+                do="Give `classes`: a count, or the labels in order.",
+            )
+    return head
+
+
+def _names(net: Timed, before: Mapping[int, str], site: Site, halves: Cut) -> dict[str, str]:
+    """Under which name each entry of the image network lives on."""
+    names = {before[id(value)]: name for name, value in _entries(net) if id(value) in before}
+    for change in site.changes:
+        layer = f"body.net.{change.name}"
+        if isinstance(net.get_submodule(layer), SpaceTimeConv):
+            names.setdefault(f"{change.name}.weight", f"{layer}.weight")
+    if halves.linear_name:
+        for entry in ("weight", "bias"):
+            names[f"{halves.linear_name}.{entry}"] = f"head.linear.{entry}"
+    return names
+
+
+def _new(net: Timed) -> tuple[str, ...]:
+    kept = set(net.image_names.values())
+    return tuple(name for name, _ in net.named_parameters() if name not in kept)
+
+
+def _run_once(net: Timed, frames: int, kind: str) -> None:
+    """Run without values: a module may use its layers in a way that a changed one does not allow."""
+    twin = copy.deepcopy(net).to("meta").eval()
+    try:
+        with torch.inference_mode():
+            twin(torch.empty(2, 3, frames, *net.input.size, device="meta"))
+    except ModelError:
+        raise
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        rule = net.report.time.rule if net.report.time else ""
+        raise ModelError(
+            f"does not run any more with the rule {rule!r} ({first})",
+            where=kind,
+            do="Leave out the layers that it uses in a way of its own (`stages`, `match`).",
+        ) from error

@@ -1,0 +1,379 @@
+"""The layers that mix time: put into an image network by a rule, each sees folded frames.
+
+Where a kernel spans time alone, time is treated as the height of a picture whose width is all of
+H*W: in channels-last memory that is a free view, and the 2D convolution is several times as fast
+on a CPU as a 3D one with the kernel k x 1 x 1 (`bench/rules.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from marey.errors import ModelError
+from marey.nn.time import Clock, Ends, OverTime, fold
+
+
+def _as_picture(clip: Tensor) -> Tensor:
+    """N T C H W → N C T H*W: time is the height; a view in channels-last memory."""
+    return clip.permute(0, 1, 3, 4, 2).flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def _as_frames(picture: Tensor, height: int) -> Tensor:
+    """N C T H*W → (N*T) C H W, a view in channels-last memory."""
+    return picture.permute(0, 2, 3, 1).flatten(0, 1).unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+
+
+class TimeConv(OverTime):
+    """A convolution over time alone, k x 1 x 1: dense, or with `groups` as in any convolution.
+
+    `weight` is `outputs inputs/groups k`; `stride` keeps every stride-th frame. The kernel is zero
+    but for the present frame's tap, which is the identity (where inputs and outputs differ in
+    number, the first of them), so that nothing changes before training.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        clock: Clock,
+        *,
+        kernel: int = 3,
+        dilation: int = 1,
+        ends: Ends = "zeros",
+        groups: int = 1,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(clock, kernel=kernel, dilation=dilation, ends=ends)
+        self.groups, self.stride = groups, stride
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs // groups, kernel))
+        with torch.no_grad():
+            nn.init.dirac_(self.weight[..., self.centre : self.centre + 1], groups)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → (N*T') C' H W."""
+        clip, padding = self.clips(frames), 0
+        if self.ends == "zeros":
+            padding = self.before
+        else:
+            clip = self.surround(clip)
+        mixed = F.conv2d(
+            _as_picture(clip),
+            self.weight[..., None],
+            stride=(self.stride, 1),
+            padding=(padding, 0),
+            dilation=(self.dilation, 1),
+            groups=self.groups,
+        )
+        return _as_frames(mixed, frames.shape[2])
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, {super().extra_repr()}"
+
+
+class TemporalAggregation(TimeConv):
+    """Each channel's weighted sum over neighbouring frames: a depthwise k x 1 x 1 (TAM).
+
+    `init` is where training starts:
+
+    * "identity": the present frame alone, no change at all.
+    * "shift": an eighth of the channels looks at the next frame, an eighth at the one before, as
+      in TSM, but learnable.
+    * "difference": every channel adds its change over time, a times (next - before), with a
+      drawn evenly from -1/2 to 1/2. A still clip changes nothing (with the ends replicated), and
+      yet the order of frames matters from the first step.
+    * "paper": all weights drawn with std sqrt(2 / C), as the authors' code does, which disturbs a
+      pretrained network.
+
+    `relu` follows the sum in the authors' ResNets, where the input is never negative; behind a
+    linear bottleneck it would cut off half the signal. `learn=False` fixes the kernel.
+
+    TAM, Fan et al. 2019, arXiv 1912.00869. Checked by tests against a depthwise `nn.Conv3d`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        clock: Clock,
+        *,
+        kernel: int = 3,
+        dilation: int = 1,
+        ends: Ends = "zeros",
+        init: Literal["identity", "shift", "difference", "paper"] = "identity",
+        relu: bool = False,
+        learn: bool = True,
+    ) -> None:
+        super().__init__(
+            channels,
+            channels,
+            clock,
+            kernel=kernel,
+            dilation=dilation,
+            ends=ends,
+            groups=channels,
+        )
+        self.relu = relu
+        with torch.no_grad():
+            self._start(init)
+        if not learn:
+            weight = self.weight.detach()
+            del self.weight
+            self.register_buffer("weight", weight)
+
+    def _start(self, init: str) -> None:
+        weight, now = self.weight[:, 0], self.centre
+        earlier, later = max(now - 1, 0), min(now + 1, self.kernel - 1)
+        if init == "paper":
+            nn.init.normal_(weight, std=math.sqrt(2 / len(weight)))
+        elif init == "difference":
+            slope = torch.rand(len(weight), device=weight.device) - 0.5
+            weight[:, later] += slope
+            weight[:, earlier] -= slope
+        elif init == "shift":
+            share = len(weight) // 8
+            for part, tap in ((weight[:share], later), (weight[share : 2 * share], earlier)):
+                part.zero_()
+                part[:, tap] = 1
+
+    def forward(self, frames: Tensor) -> Tensor:
+        mixed = super().forward(frames)
+        return mixed.relu() if self.relu else mixed
+
+
+class TemporalShift(OverTime):
+    """TSM: an eighth of the channels from the next frame, the next eighth from the one before.
+
+    Causal ends leave out the first, as the authors' online networks do: one eighth comes from the
+    frame before. Nothing is learnt and nothing multiplied.
+
+    Lin et al. 2019, arXiv 1811.08383; mit-han-lab/temporal-shift-module@1f6a834.
+    """
+
+    def __init__(self, clock: Clock, *, share: int = 8, ends: Ends = "zeros") -> None:
+        super().__init__(clock, kernel=2 if ends == "causal" else 3, ends=ends)
+        self.share = share
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → the same shape."""
+        clip = self.clips(frames)
+        width = clip.shape[2] // self.share
+        shifted = clip.clone()
+        if self.ends == "causal":
+            shifted[:, :, :width] = self.surround(clip[:, :, :width])[:, :-1]
+        else:
+            wide = self.surround(clip[:, :, : 2 * width])
+            shifted[:, :, :width] = wide[:, 2:, :width]
+            shifted[:, :, width : 2 * width] = wide[:, :-2, width:]
+        return shifted.flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"share={self.share}, {super().extra_repr()}"
+
+
+class SpaceTimeConv(OverTime):
+    """An image convolution inflated: k x kh x kw over space and time at once.
+
+    Made from the image convolution `conv`, whose kernel becomes the present frame's tap
+    (`init="centre"`, a still clip's answer is unchanged), or each tap's, divided by their number
+    (`init="mean"`, I3D; unchanged with the ends replicated). `pad` is applied to the folded frames
+    first, for layers that pad by the size of the picture. `stride` keeps every stride-th frame.
+
+    I3D, Carreira and Zisserman 2017, arXiv 1705.07750.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        clock: Clock,
+        *,
+        kernel: int = 3,
+        dilation: int = 1,
+        ends: Ends = "zeros",
+        init: Literal["centre", "mean"] = "centre",
+        stride: int = 1,
+        pad: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(clock, kernel=kernel, dilation=dilation, ends=ends)
+        self.init, self.groups, self.pad = init, conv.groups, pad
+        self.strides = (stride, *conv.stride)
+        self.dilations = (dilation, *conv.dilation)
+        self.padding = (0, 0) if pad else conv.padding
+        self.weight = nn.Parameter(self.inflate(conv.weight.detach()))
+        self.bias = conv.bias
+
+    def inflate(self, weight: Tensor) -> Tensor:
+        """O I kh kw → O I k kh kw, by `init`."""
+        if self.init == "mean":
+            return weight[:, :, None].expand(-1, -1, self.kernel, -1, -1) / self.kernel
+        return F.pad(weight[:, :, None], (0, 0, 0, 0, self.centre, self.kernel - 1 - self.centre))
+
+    def taps(self) -> Tensor:
+        """The kernel, O I k kh kw."""
+        return self.weight
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → (N*T') C' H' W'."""
+        clip, padding = self.clips(self.pad(frames) if self.pad else frames), 0
+        if self.ends == "zeros":
+            padding = self.before
+        else:
+            clip = self.surround(clip)
+        mixed = F.conv3d(
+            clip.transpose(1, 2),
+            self.taps(),
+            self.bias,
+            self.strides,
+            (padding, *self.padding),
+            self.dilations,
+            self.groups,
+        )
+        return fold(mixed)
+
+    def extra_repr(self) -> str:
+        outputs, inputs, *size = self.taps().shape
+        shape = "x".join(map(str, size))
+        return f"{inputs * self.groups}, {outputs}, {shape}, stride={self.strides}, ends={self.ends!r}"
+
+
+class GivenCentreConv(SpaceTimeConv):
+    """An inflated convolution whose present tap is computed by the image layer itself, `space`.
+
+    For layers that standardise their kernel: `kernel_of` gives what they convolve with, and the
+    taps of the other frames are plain weights beside it, zero at first.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        clock: Clock,
+        *,
+        kernel_of: Callable[[nn.Conv2d], Tensor],
+        kernel: int = 3,
+        dilation: int = 1,
+        ends: Ends = "zeros",
+        stride: int = 1,
+        pad: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(
+            conv, clock, kernel=kernel, dilation=dilation, ends=ends, stride=stride, pad=pad
+        )
+        outputs, inputs, *size = conv.weight.shape
+        self.weight = nn.Parameter(conv.weight.new_zeros(outputs, inputs, kernel - 1, *size))
+        self.bias = None
+        self.space, self.kernel_of = conv, kernel_of
+
+    def taps(self) -> Tensor:
+        now = self.kernel_of(self.space)[:, :, None]
+        return torch.cat([self.weight[:, :, : self.centre], now, self.weight[:, :, self.centre :]], 2)
+
+
+class TemporalAdaptive(OverTime):
+    """TANet's module: a kernel over time for each clip and channel, and a gate for each frame.
+
+    The channel's course over the clip, averaged over space, gives by two linear layers (`G`) the
+    kernel, softmax over its taps, and by two convolutions over time (`L`) a gate; the gated frames
+    are convolved by that kernel. The linear layers fix the number of frames. `init="mean"` starts
+    with equal taps and open gates, so that a still clip changes nothing (with the ends
+    replicated); for that the gate is 2 * sigmoid, "paper" has it plain and draws everything.
+
+    Liu et al. 2021, arXiv 2005.06803; liu-zhy/temporal-adaptive-module@5fcb46f.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        frames: int,
+        clock: Clock,
+        *,
+        kernel: int = 3,
+        ends: Ends = "replicate",
+        init: Literal["mean", "paper"] = "mean",
+    ) -> None:
+        super().__init__(clock, kernel=kernel, ends=ends)
+        self.frames, self.open = frames, 1.0 if init == "paper" else 2.0
+        squeezed = max(1, channels // 4)
+        self.G = nn.Sequential(
+            nn.Linear(frames, 2 * frames, bias=False),
+            nn.BatchNorm1d(2 * frames),
+            nn.ReLU(),
+            nn.Linear(2 * frames, kernel, bias=False),
+        )
+        self.L = nn.Sequential(
+            nn.Conv1d(channels, squeezed, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(squeezed),
+            nn.ReLU(),
+            nn.Conv1d(squeezed, channels, 1, bias=False),
+        )
+        if init == "mean":
+            nn.init.zeros_(self.G[3].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(self.L[3].weight)  # type: ignore[arg-type]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → the same shape."""
+        clip = self.clips(frames)
+        if clip.shape[1] != self.frames:
+            raise ModelError(
+                f"adaptive kernels are made for {self.frames} frames, got {clip.shape[1]}",
+                do="Give as many frames as the network was made for.",
+            )
+        course = clip.mean((3, 4)).transpose(1, 2)  # N C T
+        kernel = self.G(course.flatten(0, 1)).softmax(-1).unflatten(0, course.shape[:2])
+        gate = self.open * self.L(course).sigmoid().transpose(1, 2)  # N T C
+        wide = self.surround(clip * gate[..., None, None])
+        taps = kernel.permute(2, 0, 1)[:, :, None, :, None, None]  # k N 1 C 1 1
+        mixed = taps[0] * wide[:, : self.frames]
+        for tap in range(1, self.kernel):
+            mixed = mixed + taps[tap] * wide[:, tap : tap + self.frames]
+        return mixed.flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"frames={self.frames}, {super().extra_repr()}"
+
+
+class TimePool(nn.Module):
+    """Every second frame: as it is ("pick"), or the "max" or "mean" of it and its neighbours."""
+
+    stride = 2
+
+    def __init__(self, clock: Clock, op: Literal["max", "mean", "pick"] = "max") -> None:
+        super().__init__()
+        self.clock, self.op = clock, op
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → (N*ceil(T/2)) C H W."""
+        clip = frames.unflatten(0, (self.clock.clips, -1))
+        if self.op == "pick":
+            return clip[:, ::2].flatten(0, 1)
+        window = {"kernel_size": (3, 1), "stride": (2, 1), "padding": (1, 0)}
+        picture = _as_picture(clip)
+        if self.op == "max":
+            pooled = F.max_pool2d(picture, **window)  # type: ignore[arg-type]
+        else:
+            pooled = F.avg_pool2d(picture, **window, count_include_pad=False)  # type: ignore[arg-type]
+        return _as_frames(pooled, frames.shape[2])
+
+    def extra_repr(self) -> str:
+        return self.op
+
+
+class WholeClip(nn.Module):
+    """`layer`, which averages over its picture, made to average over the clip.
+
+    The frames of a clip are laid below each other as one tall picture, N C T*H W: a view in
+    channels-last memory. For gates and norms, to which the arrangement of pixels means nothing.
+    """
+
+    def __init__(self, layer: nn.Module, clock: Clock) -> None:
+        super().__init__()
+        self.layer, self.clock = layer, clock
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N*T) C H W → the same shape."""
+        clip = frames.unflatten(0, (self.clock.clips, -1)).transpose(1, 2)
+        tall: Tensor = self.layer(clip.flatten(2, 3))
+        return tall.unflatten(2, clip.shape[2:4]).transpose(1, 2).flatten(0, 1)
