@@ -27,7 +27,7 @@ from marey.data.manifest import Manifest
 from marey.files import whole_file
 from marey.models._checkpoint import read_config, save_checkpoint
 from marey.models._registry import load_checkpoint
-from marey.nn.time import TemporalAggregation
+from marey.nn.mix import TemporalAggregation
 from marey.training import plots
 from marey.training.evaluate import evaluate
 from marey.training.loop import train_from

@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "classify": "marey.tasks.classify",
     "check": "marey.tasks.check",
+    "timed": "marey.models.timed",
+    "Rule": "marey.models._rule",
     "create_model": "marey.models._registry",
     "list_models": "marey.models._registry",
     "model_info": "marey.models._registry",
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from marey.errors import MareyError
     from marey.models._net import Net
     from marey.models._registry import create_model, list_models, model_info
+    from marey.models._rule import Rule
+    from marey.models.timed import timed
     from marey.outputs import write
     from marey.tasks.check import check
     from marey.tasks.classify import classify

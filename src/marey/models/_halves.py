@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -58,18 +59,18 @@ def cut(net: nn.Module, seen: Trace) -> Cut:
         net.set_submodule(name, nn.Identity())
         return Cut(method, frozenset(seen.head), linear.in_features, linear, name)
     width = seen.outputs[0]
-    if has_features(net) and callable(getattr(net, "reset_classifier", None)):
-        net.reset_classifier(0)  # several last layers, or one that is not linear
+    if has_features(net) and hasattr(net, "reset_classifier"):
+        cast(Any, net).reset_classifier(0)  # several last layers, or one that is not linear
         width = trace(net, seen.size).outputs[0]
     return Cut(method, frozenset(seen.head), width, None, None)
 
 
 def _classifier(net: nn.Module, seen: Trace) -> str | None:
     """The name of the linear layer that makes the logits."""
-    last = net.get_classifier() if callable(getattr(net, "get_classifier", None)) else None
+    last = cast(Any, net).get_classifier() if hasattr(net, "get_classifier") else None
     for name, module in net.named_modules():
         if module is last and (isinstance(module, nn.Linear) or _is_pointwise(module)):
-            return name
+            return str(name)
     return seen.last
 
 
@@ -85,7 +86,7 @@ def _as_linear(layer: nn.Module) -> nn.Linear:
     linear = nn.Linear(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
     linear.weight = nn.Parameter(layer.weight.detach().flatten(1))
     if layer.bias is not None:
-        linear.bias = layer.bias
+        linear.bias = nn.Parameter(layer.bias.detach())
     return linear
 
 

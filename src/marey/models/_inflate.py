@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from marey.errors import ModelError
-from marey.models._layers import geometry, gates
+from marey.models._layers import gates, geometry
 from marey.models._rule import Rule
 from marey.models._trace import Block, Layer, Trace
 from marey.nn.mix import (
@@ -23,7 +23,7 @@ from marey.nn.mix import (
     TimeConv,
     TimePool,
 )
-from marey.nn.time import Clock
+from marey.nn.time import Clock, Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _wanted(layer: Layer, trace: Trace, rule: Rule) -> bool:
         return False
     if rule.every > 1 and layer.block:
         stage = [block.name for block in trace.blocks if block.stage == layer.stage]
-        return stage.index(layer.block) % rule.every == 0
+        return stage.index(layer.block) % int(rule.every) == 0
     return True
 
 
@@ -126,9 +126,7 @@ def _full(site: Site, rule: Rule) -> None:
         }
         mixed: SpaceTimeConv
         if kernel_of is None:
-            mixed = SpaceTimeConv(
-                conv, site.clock, init="mean" if mean else "centre", **common
-            )
+            mixed = SpaceTimeConv(conv, site.clock, init="mean" if mean else "centre", **common)
         elif mean:
             raise ModelError(
                 f"{type(conv).__name__} standardises its kernel, whose mean over time is another",
@@ -186,7 +184,7 @@ def _shift(site: Site, rule: Rule) -> None:
 
 
 def _tam(site: Site, rule: Rule) -> None:
-    ends = rule.ends or ("replicate" if rule.init == "difference" else "zeros")
+    ends: Ends = rule.ends or ("replicate" if rule.init == "difference" else "zeros")
     for layer in chosen(site.trace, rule):
         mix = TemporalAggregation(
             layer.conv.in_channels,
@@ -202,7 +200,7 @@ def _tam(site: Site, rule: Rule) -> None:
 
 
 def _gate(site: Site, rule: Rule) -> None:
-    ends = rule.ends or ("zeros" if rule.init == "paper" else "replicate")
+    ends: Ends = rule.ends or ("zeros" if rule.init == "paper" else "replicate")
     if ends == "causal":
         raise ModelError("adaptive kernels see the whole clip, they cannot be causal")
     for layer in chosen(site.trace, rule):
@@ -307,9 +305,7 @@ def _norm_like(net: nn.Module) -> Callable[[int], nn.Module]:
     return lambda width: nn.BatchNorm2d(width, eps=own.eps if own else 1e-5)
 
 
-def _paper_width(
-    name: str, conv: nn.Conv2d, kernel: int, *, first: bool
-) -> tuple[nn.Conv2d, int]:
+def _paper_width(name: str, conv: nn.Conv2d, kernel: int, *, first: bool) -> tuple[nn.Conv2d, int]:
     """A fresh space half with the middle width at which both halves have the full kernel's size."""
     if conv.groups > 1:
         raise ModelError(

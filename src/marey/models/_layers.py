@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +15,7 @@ from marey.nn.mix import WholeClip
 from marey.nn.time import Clock
 
 Pad = Callable[[Tensor], Tensor]
-KernelOf = Callable[[nn.Conv2d], Tensor]
+KernelOf = Callable[[Any], Tensor]
 
 
 def geometry(name: str, conv: nn.Conv2d) -> tuple[Pad | None, KernelOf | None]:
@@ -38,9 +39,9 @@ def geometry(name: str, conv: nn.Conv2d) -> tuple[Pad | None, KernelOf | None]:
     kind = type(conv)
     same = partial(
         pad_same,
-        kernel_size=conv.kernel_size,
-        stride=conv.stride,
-        dilation=conv.dilation,
+        kernel_size=list(conv.kernel_size),
+        stride=list(conv.stride),
+        dilation=list(conv.dilation),
     )
     if kind is Conv2dSame:
         return same, None
@@ -61,13 +62,12 @@ def _unknown(name: str, conv: nn.Conv2d, why: str) -> ModelError:
     )
 
 
-def _standardised(conv: nn.Conv2d) -> Tensor:
+def _standardised(conv: Any) -> Tensor:
     """Mean 0 and variance 1 for each output, scaled by the layer's gain where it has one."""
     gain = conv.gain.flatten() * conv.scale if hasattr(conv, "gain") else None
     flat = conv.weight.flatten(1)[None]
-    return F.batch_norm(flat, None, None, weight=gain, training=True, eps=conv.eps).view_as(
-        conv.weight
-    )
+    standard = F.batch_norm(flat, None, None, weight=gain, training=True, eps=conv.eps)
+    return standard.view_as(conv.weight)
 
 
 def gates(net: nn.Module, clock: Clock) -> list[tuple[str, nn.Module, str]]:
@@ -82,7 +82,7 @@ def gates(net: nn.Module, clock: Clock) -> list[tuple[str, nn.Module, str]]:
     from torchvision.ops import SqueezeExcitation
 
     kinds = (SEModule, SqueezeExcite, EffectiveSEModule, EcaModule, SqueezeExcitation)
-    found = []
+    found: list[tuple[str, nn.Module, str]] = []
     for name, module in net.named_modules():
         if isinstance(module, kinds):
             found.append((name, WholeClip(module, clock), "gate by the whole clip"))

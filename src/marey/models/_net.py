@@ -86,6 +86,10 @@ class Net(nn.Module):
         """A state dict of a published `layout` under this network's own names."""
         raise WeightsError(f"{type(self).__name__} cannot read the layout {layout!r}")
 
+    def fresh(self, layout: str) -> frozenset[str]:
+        """The entries that a file of this layout cannot have, and that start anew."""
+        return frozenset()
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The parts in the order that a clip passes them, the head last."""
         return [*self.body.named_children(), ("head", self.head)]
@@ -155,24 +159,23 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Optimiser groups of what is not frozen: the body at `lr`, the head's new layers at `head_lr`.
 
-    `time_lr` is for kernels over time alone (None: `lr`, as for `head_lr`). They, biases and norms
-    get no weight decay: it would pull a kernel from the identity to silence.
+    `time_lr` is for what a rule has put into an image network (None: `lr`, as for `head_lr`).
+    Biases, norms and kernels over time alone get no weight decay: it would pull a kernel from the
+    identity to silence.
     """
-    kernels = {
-        id(p) for m in net.body.modules() if isinstance(m, TimeConv) for p in m.parameters()
-    }
-    head = {id(p) for p in net.head.parameters()}
-    frame = set() if net.head.frame is None else {id(p) for p in net.head.frame.parameters()}
+    new = set(net.report.time.new if net.report.time else ())
+    kernels = {id(p) for m in net.body.modules() if isinstance(m, TimeConv) for p in m.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in net.parameters():
+    for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate, decay = lr, weight_decay if parameter.ndim > 1 else 0.0
-        if id(parameter) in kernels:
-            rate, decay = lr if time_lr is None else time_lr, 0.0
-        elif id(parameter) in head and id(parameter) not in frame:
+        rate = lr
+        if name.startswith("head.") and not name.startswith("head.frame."):
             rate = lr if head_lr is None else head_lr
-        groups.setdefault((rate, decay), []).append(parameter)
+        elif name in new:
+            rate = lr if time_lr is None else time_lr
+        plain = parameter.ndim <= 1 or id(parameter) in kernels
+        groups.setdefault((rate, 0.0 if plain else weight_decay), []).append(parameter)
     return [
         {"params": members, "lr": rate, "weight_decay": decay}
         for (rate, decay), members in groups.items()

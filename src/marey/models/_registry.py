@@ -1,8 +1,9 @@
 """Every network by its name.
 
 A name is `architecture`, untrained; `architecture.tag`, with those weights; a tag alone where only
-one architecture has it; or the path of a checkpoint folder. Family files register themselves when
-they are imported, and all of them are: a new model is one file.
+one architecture has it; or the path of a checkpoint folder. `timm/NAME` is any network of timm's,
+and `+RULE` behind an image network's name puts time into it (`timm/convnext_tiny+tam`). Family
+files register themselves when they are imported, and all of them are: a new model is one file.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -28,8 +29,11 @@ from marey.models._checkpoint import CONFIG, Checkpoint, read_config, verify_sta
 from marey.models._cost import cost
 from marey.models._fetch import fetch
 from marey.models._net import Net, check_labels
+from marey.models._rule import joined, sequence
 from marey.models._weights import OWN_LAYOUT, Weights, load_state, read_state
 from marey.types import Input
+
+PREFIX = "timm/"  # before the name of any of timm's networks
 
 Builder = Callable[..., Net]
 Classes = int | Sequence[str] | None
@@ -105,17 +109,17 @@ def create_model(name: str | os.PathLike[str], *, classes: Classes = None, **opt
         if options:
             raise ModelError("a checkpoint has its options already", where=name)
         return load_checkpoint(name, classes=classes)
-    entry, tag = resolve(os.fspath(name))
+    asked = resolve(os.fspath(name))
+    entry, tag, options = asked.entry, asked.tag, {**options, **asked.options}
     if tag is None:
-        return _build(entry, classes, options)
-    weights = entry.weights[tag]
-    if weights.layout == OWN_LAYOUT:
-        path, _ = fetch(weights)
+        net = _build(entry, classes, options)
+    elif entry.weights[tag].layout == OWN_LAYOUT:
+        path, _ = fetch(entry.weights[tag])
         net = load_checkpoint(path.parent, classes=classes, **options)
-        net.licence = weights.licence
+        net.licence = entry.weights[tag].licence
     else:
-        net = _load_published(entry, weights, f"{entry.name}.{tag}", classes, options)
-    net.name = f"{entry.name}.{tag}"
+        net = _load_published(entry, entry.weights[tag], asked.name, classes, options)
+    net.name = asked.name
     return net
 
 
@@ -129,15 +133,20 @@ def load_checkpoint(
     wanted, new_head = _wanted(classes, config.classes, config.labels)
     net = _build(entry, wanted, {**config.options, **options})
     path = verify_state(folder, config)
-    net.report = load_state(net, read_state(path), source=str(folder), new_head=new_head)
+    net.report.load = load_state(net, read_state(path), source=str(folder), new_head=new_head)
     net.name, net.input, net.licence = str(folder), config.input, config.licence
     return net
 
 
 def _owner(config: Checkpoint, folder: object) -> Entry:
-    entry = _entries().get(config.model)
+    entry = _entry(config.model)
     if entry is None:
-        raise ModelError(f"is of a network {config.model!r} that this version lacks", where=folder)
+        raise ModelError(
+            f"is of a network {config.model!r} that marey cannot make by itself",
+            where=folder,
+            do="Make it as you did, by `marey.timed`, and load `model.safetensors` into it; or "
+            "update marey, if the network is one of its own.",
+        )
     return entry
 
 
@@ -145,8 +154,8 @@ def default_weights(name: str | os.PathLike[str]) -> str:
     """The full name a verb uses for `name`; ModelError where only random weights would be left."""
     if _is_folder(name):
         return os.fspath(name)
-    entry, tag = resolve(os.fspath(name))
-    tag = tag or entry.default
+    asked = resolve(os.fspath(name))
+    entry, tag = asked.entry, asked.tag or asked.entry.default
     if tag is None:
         known = ", ".join(f"{entry.name}.{tag}" for tag in entry.weights)
         raise ModelError(
@@ -154,7 +163,20 @@ def default_weights(name: str | os.PathLike[str]) -> str:
             where=entry.name,
             do=f"Choose one of: {known}." if known else "Train it, and give the checkpoint folder.",
         )
-    return f"{entry.name}.{tag}"
+    return replace(asked, tag=tag).name
+
+
+def best_name(name: str | os.PathLike[str], *, bare: bool = False) -> str:
+    """`name` with its default weights where it names none and has some; `bare`: without any."""
+    if _is_folder(name):
+        return os.fspath(name)
+    asked = resolve(os.fspath(name))
+    return replace(asked, tag=None if bare else asked.tag or asked.entry.default).name
+
+
+def model_options(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options that a network of this name takes, with their defaults; a folder takes none."""
+    return {} if _is_folder(name) else resolve(os.fspath(name)).entry.options
 
 
 def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
@@ -206,9 +228,10 @@ def model_info(name: str | os.PathLike[str]) -> ModelInfo:
         entry, made, full = _owner(config, name), _Made.checkpoint(config), os.fspath(name)
         weights = [_folder_info(full, config)]
     else:
-        entry, tag = resolve(os.fspath(name))
+        asked = resolve(os.fspath(name))
+        entry, tag, full = asked.entry, asked.tag, asked.name
         made = _Made.bare(entry) if tag is None else _Made.published(entry, entry.weights[tag])
-        full = entry.name if tag is None else f"{entry.name}.{tag}"
+        made = made._replace(options={**made.options, **asked.options})
         weights = [_weights_info(entry, tag) for tag in ([tag] if tag else entry.weights)]
     shape = (made.input.frames, *made.input.size)
     with torch.device("meta"):
@@ -257,24 +280,83 @@ def _folder_info(name: str, config: Checkpoint) -> WeightsInfo:
     )
 
 
-def resolve(name: str) -> tuple[Entry, str | None]:
-    """The architecture and the tag that `name` means; ModelError with the nearest names if none."""
-    entries = _entries()
-    if name in entries:
-        return entries[name], None
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a name means: an architecture, and the tag of weights and the rule if it names them."""
+
+    entry: Entry
+    tag: str | None
+    rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """The full name."""
+        tag = f".{self.tag}" if self.tag else ""
+        return f"{self.entry.name}{tag}" + (f"+{self.rule}" if self.rule else "")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"rule": self.rule} if self.rule else {}
+
+
+def resolve(name: str) -> Asked:
+    """The architecture, tag and rule of `name`; ModelError with the nearest names if none."""
+    base, plus, rule = name.partition("+")
+    entry, tag = _resolve(base)
+    if plus and "rule" not in entry.options:
+        raise ModelError(
+            f"takes no rule, it is no image network; got '+{rule}'",
+            where=entry.name,
+            do="Put rules on efficientnet_lite0 or timm/NAME.",
+        )
+    return Asked(entry, tag, joined(sequence(rule)) if plus else "")
+
+
+def _resolve(name: str) -> tuple[Entry, str | None]:
+    entry = _entry(name)
+    if entry:
+        return entry, None
     architecture, _, tag = name.partition(".")
-    if architecture in entries and tag in entries[architecture].weights:
-        return entries[architecture], tag
-    owners = [entry for entry in entries.values() if name in entry.weights]
+    entry = _entry(architecture)
+    if entry and tag in entry.weights:
+        return entry, tag
+    if entry and name.startswith(PREFIX):
+        near = get_close_matches(tag, entry.weights, n=3, cutoff=0) or ["no weights at all"]
+        raise ModelError(f"has no weights {tag!r}", where=entry.name, do=f"Has {', '.join(near)}.")
+    owners = [entry for entry in _entries().values() if name in entry.weights]
     if len(owners) == 1:
         return owners[0], name
     if owners:
         found = ", ".join(f"{entry.name}.{name}" for entry in owners)
         raise ModelError(f"several models have weights {name!r}", do=f"Choose one of: {found}.")
-    near = get_close_matches(name, [*entries, *_tagged(), *_tags()], n=3, cutoff=0.5)
+    near = get_close_matches(name, [*_entries(), *_tagged(), *_tags()], n=3, cutoff=0.5)
     raise ModelError(
         f"no model is called {name!r}",
         do=f"Did you mean {', '.join(near)}?" if near else "`marey models` lists all of them.",
+    )
+
+
+def _entry(architecture: str) -> Entry | None:
+    """The entry of that exact name, if there is one; timm's are made when they are asked for."""
+    if architecture.startswith(PREFIX) and "." not in architecture:
+        return _timm_entry(architecture.removeprefix(PREFIX))
+    return _entries().get(architecture)
+
+
+@cache
+def _timm_entry(architecture: str) -> Entry:
+    from marey.models import _timm
+
+    weights = _timm.weights(architecture)
+    return Entry(
+        name=PREFIX + architecture,
+        build=partial(_timm.build, architecture),
+        input=_timm.prepare(architecture),
+        classes=_timm.classes(architecture),
+        weights=MappingProxyType(weights),
+        default=next(iter(weights), None),
+        paper="",
+        reference=f"timm {architecture}",
     )
 
 
@@ -298,6 +380,8 @@ def _tags() -> set[str]:
 def _is_folder(name: str | os.PathLike[str]) -> bool:
     """Whether `name` is meant as a path: it has a separator, or a checkpoint lies there."""
     text = os.fspath(name)
+    if text.startswith(PREFIX):
+        return False
     return (
         isinstance(name, os.PathLike)
         or "/" in text
@@ -318,14 +402,18 @@ def _build(entry: Entry, classes: Classes, options: Mapping[str, Any]) -> Net:
     count = len(labels) if labels else (entry.classes if classes is None else classes)
     if not isinstance(count, int) or count < 1:
         raise ModelError(f"classes must be at least 1, got {classes!r}", where=entry.name)
+    if "rule" in options:
+        options = {**options, "rule": joined(sequence(options["rule"]))}
     net = entry.build(classes=count, **options)
     net.architecture = net.name = entry.name
     net.options = {**entry.options, **options}
-    net.input = entry.input
+    net.input = _with_frames(entry.input, options)
     net.labels = labels
-    net.licence = None
-    net.report = None
     return net.eval()
+
+
+def _with_frames(prepare: Input, options: Mapping[str, Any]) -> Input:
+    return replace(prepare, frames=options["frames"]) if "frames" in options else prepare
 
 
 class _Made(NamedTuple):
@@ -361,16 +449,15 @@ def _load_published(
     wanted, new_head = _wanted(classes, made.classes, made.labels)
     net = _build(entry, wanted, {**made.options, **options})
     path, pinned = fetch(weights)
-    net.report = load_state(
+    net.report.load = load_state(
         net,
         read_state(path),
         source=name,
         layout=weights.layout,
-        fresh=weights.fresh,
         new_head=new_head,
         pinned=pinned,
     )
-    net.input, net.licence = made.input, weights.licence
+    net.input, net.licence = _with_frames(made.input, options), weights.licence
     return net
 
 

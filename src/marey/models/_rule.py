@@ -226,5 +226,7 @@ def _pattern(value: Any, where: str) -> Any:
     try:
         re.compile(value)
     except (re.error, TypeError) as error:
-        raise ModelError(f"match is {value!r} ({error})", where=where, do="Give a regex.") from error
+        raise ModelError(
+            f"match is {value!r} ({error})", where=where, do="Give a regex."
+        ) from error
     return value

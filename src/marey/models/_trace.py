@@ -177,9 +177,8 @@ class _Watch(TorchFunctionMode):
         at = self._stack[-1]
         if func in _ADDS and _is_shortcut(args):
             self.adds.setdefault(self._names[at], output.shape[-2])
-        elif func is torch.conv2d and not isinstance(at, nn.Conv2d):
-            if any(p.ndim > 1 for p in at.parameters(recurse=False)):
-                self.functional.setdefault(self._names[at])
+        elif func is torch.conv2d and not isinstance(at, nn.Conv2d) and _has_kernel(at):
+            self.functional.setdefault(self._names[at])
         return output
 
     def found(
@@ -187,7 +186,7 @@ class _Watch(TorchFunctionMode):
     ) -> Trace:
         """All that was seen, in terms of the modules of `net`."""
         blocks = self._blocks(size[0])
-        layers = []
+        layers: list[Layer] = []
         for name in self.convs:
             height, pixels = self.heights.get(name, (1, 1))
             conv = net.get_submodule(name)
@@ -216,14 +215,16 @@ class _Watch(TorchFunctionMode):
     def _blocks(self, size: int) -> dict[str, Block]:
         """The modules that add, but not those that hold several of them: these are stages."""
         names = [name for name in self.adds if name]
-        inner = {
-            name: sum(other.startswith(name + ".") for other in names) for name in names
-        }
+        inner = {name: sum(other.startswith(name + ".") for other in names) for name in names}
         kept = [name for name in names if inner[name] < 2]
         outermost = [
             name for name in kept if not any(name.startswith(other + ".") for other in kept)
         ]
         return {name: Block(name, _stage(size, self.adds[name])) for name in outermost}
+
+
+def _has_kernel(module: nn.Module) -> bool:
+    return any(p.ndim > 1 for p in module.parameters(recurse=False))
 
 
 def _is_shortcut(args: Any) -> bool:

@@ -20,7 +20,7 @@ from marey.models._net import Net
 from marey.types import Input
 
 OWN_LAYOUT = "marey"
-NONE = r"(?!)"  # a pattern that matches nothing
+_NEW_HEAD = re.compile(r"head\.(?!frame\.)")  # `frame` is the end of an image network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,7 @@ class Weights:
     published; None pins the first download. `layout` names the naming habit of the file: the
     family converts it; with `marey` the file is the `model.safetensors` of a checkpoint folder on
     this machine (`package:` or `file:`), whose `config.json` then gives labels, options and input.
-    `classes`, `input` and `options` default to the network's own. `fresh` matches entries (under
-    our names) that the file cannot have and that change nothing until they are trained.
+    `classes`, `input` and `options` default to the network's own.
     """
 
     source: str
@@ -44,7 +43,6 @@ class Weights:
     classes: int | None = None
     input: Input | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    fresh: str = NONE
     top1: float | None = None
     protocol: str = ""
 
@@ -112,7 +110,6 @@ def load_state(
     *,
     source: str,
     layout: str = OWN_LAYOUT,
-    fresh: str = NONE,
     new_head: bool = False,
     pinned: str | None = None,
 ) -> LoadReport:
@@ -124,15 +121,12 @@ def load_state(
     given = dict(state) if layout == OWN_LAYOUT else net.convert(state, layout)
     given = {name: value for name, value in given.items() if not _counter(name)}
     own = {name: value for name, value in net.state_dict().items() if not _counter(name)}
-    dropped = [name for name in given if new_head and name.startswith("head.")]
+    fresh = net.fresh(layout)
+    dropped = [name for name in given if new_head and _NEW_HEAD.match(name)]
     for name in dropped:
         del given[name]
     missing = [name for name in own if name not in given]
-    started = [
-        name
-        for name in missing
-        if re.search(fresh, name) or (new_head and name.startswith("head."))
-    ]
+    started = [name for name in missing if name in fresh or (new_head and _NEW_HEAD.match(name))]
     absent = sorted(set(missing) - set(started))
     unknown = [name for name in given if name not in own]
     shapes = [

@@ -22,7 +22,7 @@ from marey.models._inflate import Change, Site
 from marey.models._net import Net, check_labels
 from marey.models._rule import Rule, Rules, joined, sequence
 from marey.models._trace import trace
-from marey.nn.heads import Head, Mean, Recurrent, Segments, Temporal
+from marey.nn.heads import HEADS, Head, Mean, Segments
 from marey.nn.mix import SpaceTimeConv
 from marey.nn.time import Clock, Folded
 from marey.types import Input
@@ -66,6 +66,7 @@ class Timed(Net):
         self.parts = parts
         self.image_names: dict[str, str] = {}
         self.layouts: dict[str, Layout] = {}
+        self.image_layouts: dict[str, Layout] = {"image": dict}
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The image network's own parts, in order; layers between two larger parts count as one."""
@@ -77,12 +78,21 @@ class Timed(Net):
 
     def convert(self, state: State, layout: str) -> dict[str, Tensor]:
         """`image` is the state of the image network itself; a family adds the published layouts."""
-        if layout in self.layouts:
-            state = self.layouts[layout](state)
-        elif layout != "image":
+        known = {**self.layouts, **self.image_layouts}
+        if layout not in known:
             raise WeightsError(f"{self.architecture} cannot read the layout {layout!r}")
+        state = known[layout](state)
         own = self.state_dict()
         return dict(self._carried(name, value, own) for name, value in state.items())
+
+    def fresh(self, layout: str) -> frozenset[str]:
+        """An image network's weights have nothing for what the rule put into the body."""
+        if layout not in self.image_layouts:
+            return super().fresh(layout)
+        kept = set(self.image_names.values())
+        return frozenset(
+            name for name in self.state_dict() if name.startswith("body.") and name not in kept
+        )
 
     def _carried(self, name: str, value: Tensor, own: State) -> tuple[str, Tensor]:
         """An entry under this network's name, and inflated where its layer is."""
@@ -91,7 +101,10 @@ class Timed(Net):
         if there is None or there.shape == value.shape:
             return name, value
         if name == "head.linear.weight":
-            if isinstance(self.head, Segments) and there.shape[1] == value.shape[1] * self.head.parts:
+            if (
+                isinstance(self.head, Segments)
+                and there.shape[1] == value.shape[1] * self.head.parts
+            ):
                 return name, self.head.spread(value)
             return name, value.flatten(1)  # a 1x1 convolution
         layer = self.get_submodule(name.rpartition(".")[0])
@@ -150,7 +163,7 @@ def timed(
     rules = sequence(rule)
     if frames < 1:
         raise ModelError(f"frames must be at least 1, got {frames}")
-    prepare = _input(net, frames)
+    prepare = image_input(_said(net), frames)
     image = copy.deepcopy(net)
     before = {id(value): name for name, value in _entries(image)}
     seen = trace(image, prepare.size)
@@ -186,29 +199,30 @@ def _entries(net: nn.Module) -> list[tuple[str, Tensor]]:
     return [*net.named_parameters(), *net.named_buffers()]
 
 
-def _input(net: nn.Module, frames: int) -> Input:
-    """As timm says of the network's own pictures; ImageNet's habit where nothing is said."""
-    given = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None) or {}
-    said: Callable[[str, Any], Any] = given.get
-    height, width = said("input_size", (3, 224, 224))[1:]
-    crop = said("crop_pct", None) or 0.875
-    how = said("interpolation", "bilinear")
+def image_input(given: Mapping[str, Any], frames: int) -> Input:
+    """From timm's words on how pictures are prepared; ImageNet's habit where nothing is said."""
+    height, width = (given.get("input_size") or (3, 224, 224))[1:]
+    how = given.get("interpolation")
     return Input(
         frames=frames,
         sampling="segments",
         seconds=2.0,
-        resize=round(min(height, width) / crop),
+        resize=round(min(height, width) / (given.get("crop_pct") or 0.875)),
         size=(height, width),
-        interpolation=how if how in ("bilinear", "bicubic") else "bilinear",
-        mean=tuple(said("mean", (0.485, 0.456, 0.406))),
-        std=tuple(said("std", (0.229, 0.224, 0.225))),
+        interpolation="bicubic" if how == "bicubic" else "bilinear",
+        mean=tuple(given.get("mean") or (0.485, 0.456, 0.406)),
+        std=tuple(given.get("std") or (0.229, 0.224, 0.225)),
     )
+
+
+def _said(net: nn.Module) -> Mapping[str, Any]:
+    """What timm wrote on one of its networks."""
+    return getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None) or {}
 
 
 def _architecture(net: nn.Module) -> str:
     """The name by which the network can be made again, as far as timm made it."""
-    given = getattr(net, "pretrained_cfg", None) or {}
-    known = given.get("architecture")
+    known = _said(net).get("architecture")
     return f"timm/{known}" if known else type(net).__name__
 
 
@@ -227,9 +241,6 @@ def _refuse_no_convnet(net: nn.Module, layers: Sequence[object], features: tuple
     width = getattr(net, "num_features", None)
     if len(features) == 3 and width not in (None, features[0]) and features[-1] == width:
         raise ModelError(f"makes maps H W C {features}, not C H W", where=kind)
-
-
-_HEADS: dict[str, type[Head]] = {"segments": Segments, "rnn": Recurrent, "conv1d": Temporal}
 
 
 def _head(
@@ -251,7 +262,8 @@ def _head(
             do="Give `classes`: a count, or the labels in order.",
         )
     rule = rules[-1] if rules and rules[-1].is_head else None
-    kind, options = (_HEADS[rule.kind], rule.options) if rule else (Mean, {})
+    kind = HEADS[rule.kind if rule else "mean"]
+    options = rule.options if rule else {}
     wanted = count or (own.out_features if own else 0)
     head = kind(halves.width, wanted, dropout, frame=halves.frame(image), **options)
     if count is None and own is not None:
@@ -289,7 +301,7 @@ def _new(net: Timed) -> tuple[str, ...]:
 
 
 def _run_once(net: Timed, frames: int, kind: str) -> None:
-    """Run without values: a module may use its layers in a way that a changed one does not allow."""
+    """Run without values: a module may use its layers in a way that changed ones do not allow."""
     twin = copy.deepcopy(net).to("meta").eval()
     try:
         with torch.inference_mode():

@@ -6,6 +6,7 @@ classes replaces.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -137,3 +138,12 @@ class Temporal(Head):
         for conv in self.mix:
             x = x + conv(x).relu()
         return self.logits(x.mean(2))
+
+
+HEADS: dict[str, Callable[..., Head]] = {
+    "mean": Mean,
+    "segments": Segments,
+    "rnn": Recurrent,
+    "conv1d": Temporal,
+}
+"""The heads by the names that rules give them."""

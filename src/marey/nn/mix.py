@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
-from marey.nn.time import Clock, Ends, OverTime, fold
+from marey.nn.time import Clock, Ends, OverTime, by_clip, fold
 
 
 def _as_picture(clip: Tensor) -> Tensor:
@@ -26,7 +26,8 @@ def _as_picture(clip: Tensor) -> Tensor:
 
 def _as_frames(picture: Tensor, height: int) -> Tensor:
     """N C T H*W → (N*T) C H W, a view in channels-last memory."""
-    return picture.permute(0, 2, 3, 1).flatten(0, 1).unflatten(1, (height, -1)).permute(0, 3, 1, 2)
+    n, c, t, _ = picture.shape
+    return picture.permute(0, 2, 3, 1).reshape(n * t, height, -1, c).permute(0, 3, 1, 2)
 
 
 class TimeConv(OverTime):
@@ -237,7 +238,9 @@ class SpaceTimeConv(OverTime):
     def extra_repr(self) -> str:
         outputs, inputs, *size = self.taps().shape
         shape = "x".join(map(str, size))
-        return f"{inputs * self.groups}, {outputs}, {shape}, stride={self.strides}, ends={self.ends!r}"
+        return (
+            f"{inputs * self.groups}, {outputs}, {shape}, stride={self.strides}, ends={self.ends!r}"
+        )
 
 
 class GivenCentreConv(SpaceTimeConv):
@@ -269,7 +272,9 @@ class GivenCentreConv(SpaceTimeConv):
 
     def taps(self) -> Tensor:
         now = self.kernel_of(self.space)[:, :, None]
-        return torch.cat([self.weight[:, :, : self.centre], now, self.weight[:, :, self.centre :]], 2)
+        return torch.cat(
+            [self.weight[:, :, : self.centre], now, self.weight[:, :, self.centre :]], 2
+        )
 
 
 class TemporalAdaptive(OverTime):
@@ -322,11 +327,11 @@ class TemporalAdaptive(OverTime):
                 do="Give as many frames as the network was made for.",
             )
         course = clip.mean((3, 4)).transpose(1, 2)  # N C T
-        kernel = self.G(course.flatten(0, 1)).softmax(-1).unflatten(0, course.shape[:2])
+        kernel = self.G(course.flatten(0, 1)).softmax(-1).reshape(*course.shape[:2], -1)
         gate = self.open * self.L(course).sigmoid().transpose(1, 2)  # N T C
         wide = self.surround(clip * gate[..., None, None])
         taps = kernel.permute(2, 0, 1)[:, :, None, :, None, None]  # k N 1 C 1 1
-        mixed = taps[0] * wide[:, : self.frames]
+        mixed: Tensor = taps[0] * wide[:, : self.frames]
         for tap in range(1, self.kernel):
             mixed = mixed + taps[tap] * wide[:, tap : tap + self.frames]
         return mixed.flatten(0, 1)
@@ -346,15 +351,14 @@ class TimePool(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N*T) C H W → (N*ceil(T/2)) C H W."""
-        clip = frames.unflatten(0, (self.clock.clips, -1))
+        clip = by_clip(frames, self.clock.clips)
         if self.op == "pick":
             return clip[:, ::2].flatten(0, 1)
-        window = {"kernel_size": (3, 1), "stride": (2, 1), "padding": (1, 0)}
         picture = _as_picture(clip)
         if self.op == "max":
-            pooled = F.max_pool2d(picture, **window)  # type: ignore[arg-type]
+            pooled = F.max_pool2d(picture, (3, 1), (2, 1), (1, 0))
         else:
-            pooled = F.avg_pool2d(picture, **window, count_include_pad=False)  # type: ignore[arg-type]
+            pooled = F.avg_pool2d(picture, (3, 1), (2, 1), (1, 0), count_include_pad=False)
         return _as_frames(pooled, frames.shape[2])
 
     def extra_repr(self) -> str:
@@ -374,6 +378,6 @@ class WholeClip(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N*T) C H W → the same shape."""
-        clip = frames.unflatten(0, (self.clock.clips, -1)).transpose(1, 2)
+        clip = by_clip(frames, self.clock.clips).transpose(1, 2)
         tall: Tensor = self.layer(clip.flatten(2, 3))
-        return tall.unflatten(2, clip.shape[2:4]).transpose(1, 2).flatten(0, 1)
+        return tall.reshape(clip.shape).transpose(1, 2).flatten(0, 1)

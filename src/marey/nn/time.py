@@ -27,9 +27,14 @@ def fold(clip: Tensor) -> Tensor:
     return clip.transpose(1, 2).flatten(0, 1)
 
 
+def by_clip(frames: Tensor, clips: int) -> Tensor:
+    """(N*T) … → N T …, a view, for N = `clips`."""
+    return frames.reshape(clips, -1, *frames.shape[1:])
+
+
 def unfold(frames: Tensor, clips: int) -> Tensor:
     """(N*T) C H W → N C T H W, a view, for N = `clips`: the inverse of `fold`."""
-    return frames.unflatten(0, (clips, -1)).transpose(1, 2)
+    return by_clip(frames, clips).transpose(1, 2)
 
 
 @dataclass
@@ -101,7 +106,7 @@ class OverTime(nn.Module):
 
     def clips(self, frames: Tensor) -> Tensor:
         """(N*T) C H W → N T C H W, a view."""
-        return frames.unflatten(0, (self.clock.clips, -1))
+        return by_clip(frames, self.clock.clips)
 
     def surround(self, clip: Tensor) -> Tensor:
         """N T C H W → N before+T+after C H W, with what the kernel sees beyond the ends."""

@@ -31,7 +31,7 @@ class TorchRuntime:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        notes = self.net.report.warnings if self.net.report else ()
+        notes = self.net.report.warnings
         if (self.net.licence or "").startswith("research-only"):
             notes = (*notes, f"{self.net.name}: licence of the weights: {self.net.licence}")
         return notes

@@ -23,7 +23,7 @@ from marey.data.survey import survey
 from marey.errors import DataError, RecipeError
 from marey.files import make_folder
 from marey.models._net import Net, freeze, replace_head
-from marey.models._registry import create_model
+from marey.models._registry import best_name, create_model, model_options
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe
@@ -58,11 +58,18 @@ def train_from(
     resume: bool = False,
     bar: bool = True,
 ) -> Run:
-    """Train the network that the recipe names on the labels of `data`, a folder or a CSV."""
+    """Train the network that the recipe names on the labels of `data`, a folder or a CSV.
+
+    A bare name starts from its default weights, unless the recipe says `pretrained = false`.
+    """
     require_train_extra()
     manifest = Manifest.read(data)
-    torch.manual_seed(recipe.seed)  # the new head starts from chance
-    net = create_model(recipe.model, classes=manifest.labels, **recipe.options)
+    name = starting_point(recipe)
+    options = dict(recipe.options)
+    if recipe.frames and "frames" in model_options(name):
+        options.setdefault("frames", recipe.frames)
+    torch.manual_seed(recipe.seed)  # new layers start from chance
+    net = create_model(name, classes=manifest.labels, **options)
     return train(net, manifest, recipe, out=out, resume=resume, bar=bar)
 
 
@@ -103,11 +110,23 @@ def train(
     return Run(out, out / best, out / "last", progress.history[progress.best or 0], tuple(warnings))
 
 
+def starting_point(recipe: Recipe) -> str:
+    """The full name of the network to begin with."""
+    if recipe.pretrained:
+        return best_name(recipe.model)
+    if best_name(recipe.model, bare=True) != recipe.model:
+        raise RecipeError(
+            f"model {recipe.model!r} names weights, but pretrained is false",
+            do="Name the network alone, or set pretrained = true.",
+        )
+    return recipe.model
+
+
 def _told_of_loading(net: Net) -> list[str]:
     """What loading the weights had to say; from now on they are other weights."""
-    report, net.report = net.report, None
+    report, net.report.load = net.report.load, None
     if report is None:
-        return []
+        return ["the network starts untrained"]
     new = [f"the head is new, of {net.classes} classes"] if report.new_head else []
     return [*new, *dataclasses.replace(report, new_head=False).warnings]
 

@@ -28,6 +28,7 @@ class Recipe:
 
     model: str = "efficientnet_lite0.in1k"
     options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
 
     frames: int | None = None
     sampling: Sampling | None = None
@@ -53,6 +54,7 @@ class Recipe:
     batch: int = 8
     lr: float = 3e-4
     head_lr: float | None = None
+    time_lr: float | None = None
     weight_decay: float = 0.05
     warmup: float = 1.0
     label_smoothing: float = 0.1
@@ -176,6 +178,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "batch": (1, 100_000),
     "lr": (0, 100),
     "head_lr": (0, 100),
+    "time_lr": (0, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 100_000),
     "label_smoothing": (0, 0.99),

@@ -46,7 +46,11 @@ class Trainer:
         channels_last(net)
         self.ema = ModelEmaV3(net, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         groups = param_groups(
-            net, recipe.lr, head_lr=recipe.head_lr, weight_decay=recipe.weight_decay
+            net,
+            recipe.lr,
+            head_lr=recipe.head_lr,
+            time_lr=recipe.time_lr,
+            weight_decay=recipe.weight_decay,
         )
         self.peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups)
