@@ -15,6 +15,7 @@ _PUBLIC = {
     "check": "marey.tasks.check",
     "timed": "marey.models.timed",
     "Rule": "marey.models._rule",
+    "StreamNet": "marey.models._stream",
     "create_model": "marey.models._registry",
     "list_models": "marey.models._registry",
     "model_info": "marey.models._registry",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from marey.models._net import Net
     from marey.models._registry import create_model, list_models, model_info
     from marey.models._rule import Rule
+    from marey.models._stream import StreamNet
     from marey.models.timed import timed
     from marey.outputs import write
     from marey.tasks.check import check

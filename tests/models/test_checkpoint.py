@@ -17,7 +17,7 @@ from marey.models._registry import create_model, load_checkpoint, model_info
 @pytest.fixture(scope="module")
 def net() -> Net:
     torch.manual_seed(0)
-    net = create_model("efficientnet_lite0", classes=["sit", "stand"], time="tam", head="segments")
+    net = create_model("efficientnet_lite0+tam+segments", classes=["sit", "stand"])
     net.input = replace(net.input, frames=9, gamma=0.4, size=(64, 64), resize=72)
     net.licence = "CC0"
     for value in net.state_dict().values():
@@ -43,7 +43,7 @@ def test_what_is_saved_comes_back(net: Net, folder: Path) -> None:
     assert (again.labels, again.input, again.licence) == (net.labels, net.input, "CC0")
     assert (again.architecture, again.name) == ("efficientnet_lite0", str(folder))
     assert again.options == net.options
-    assert again.report is not None
+    assert again.report.load is not None
     assert again.report.warnings == ()
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     config = json.loads((folder / "config.json").read_text())
@@ -82,9 +82,9 @@ def test_other_classes_get_a_new_head(net: Net, folder: Path) -> None:
     assert again.labels == ("a", "b", "c")
     assert again(x).shape == (1, 3)
     assert torch.equal(again.body(x), net.body(x))
-    assert again.report is not None
-    assert again.report.new_head
-    assert create_model(folder, classes=["sit", "stand"]).report.new_head is False  # type: ignore[union-attr]
+    assert again.report.load is not None
+    assert again.report.load.new_head
+    assert create_model(folder, classes=["sit", "stand"]).report.load.new_head is False  # type: ignore[union-attr]
 
 
 def edited(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
@@ -128,7 +128,7 @@ def test_damage_is_named(folder: Path, damage: Callable[[Path], None], message: 
 
 def test_a_network_of_a_later_version_is_named(folder: Path) -> None:
     edited(lambda c: c.update(model="x9d"))(folder)
-    with pytest.raises(ModelError, match="'x9d' that this version lacks"):
+    with pytest.raises(ModelError, match="'x9d' that marey cannot make"):
         load_checkpoint(folder)
 
 

@@ -220,7 +220,8 @@ def test_published_weights_load(
     name: str, cache: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file of the published name and keys goes from a mirror all the way into the network."""
-    entry, tag = registry.resolve(name)
+    asked = registry.resolve(name)
+    entry, tag = asked.entry, asked.tag
     assert tag is not None
     published = entry.weights[tag]
     bare = create_model(entry.name, classes=published.classes or entry.classes)
@@ -239,9 +240,10 @@ def test_published_weights_load(
         monkeypatch.setitem(registry._ENTRIES, entry.name, replace(entry, weights={tag: published}))
     net = create_model(name)
     assert net.name == name
-    assert net.report is not None
-    assert (net.report.fresh, net.report.dropped) == ((), ())
-    assert net.report.pinned == (None if published.sha256 else digest)
+    report = net.report.load
+    assert report is not None
+    assert (report.fresh, report.dropped) == ((), ())
+    assert report.pinned == (None if published.sha256 else digest)
     assert torch.equal(net.head.linear.weight, state["fc.weight"])
     assert net.labels == (published.labels() if published.labels else None)
     assert net.input == (published.input or entry.input)

@@ -14,7 +14,7 @@ from marey.models._registry import create_model
 @pytest.fixture
 def net() -> Net:
     torch.manual_seed(0)
-    return create_model("efficientnet_lite0", classes=4, time="tam")
+    return create_model("efficientnet_lite0+tam", classes=4)
 
 
 def clip() -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_norms_can_be_frozen_by_themselves(net: Net) -> None:
 
 
 def test_freeze_refuses_the_head(net: Net) -> None:
-    with pytest.raises(ModelError, match=r"0 to 9 stages of stem, .*, head; got 10"):
+    with pytest.raises(ModelError, match=r"0 to 9 stages of conv_stem, .*, head; got 10"):
         freeze(net, 10)
 
 

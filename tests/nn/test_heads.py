@@ -29,7 +29,7 @@ def test_mean_is_the_average_of_the_frames_logits() -> None:
     torch.testing.assert_close(head(x), frames.mean(0))
 
 
-@pytest.mark.parametrize("name", ["segments", "recurrent", "temporal"])
+@pytest.mark.parametrize("name", ["segments", "rnn", "conv1d"])
 def test_order_matters_to_all_heads_but_the_mean(name: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 8, 6, 2, 2)

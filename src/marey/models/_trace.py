@@ -82,7 +82,7 @@ class Trace:
 
     @property
     def stages(self) -> set[int]:
-        return {layer.stage for layer in self.layers}
+        return {layer.stage for layer in self.layers if layer.pixels > 1}
 
 
 def trace(net: nn.Module, size: tuple[int, int]) -> Trace:

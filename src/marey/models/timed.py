@@ -21,7 +21,7 @@ from marey.models._halves import Cut, cut
 from marey.models._inflate import Change, Site
 from marey.models._net import Net, check_labels
 from marey.models._rule import Rule, Rules, joined, sequence
-from marey.models._trace import trace
+from marey.models._trace import Trace, trace
 from marey.nn.heads import HEADS, Head, Mean, Segments
 from marey.nn.mix import SpaceTimeConv
 from marey.nn.time import Clock, Folded
@@ -69,7 +69,7 @@ class Timed(Net):
         self.image_layouts: dict[str, Layout] = {"image": dict}
 
     def stages(self) -> list[tuple[str, nn.Module]]:
-        """The image network's own parts, in order; layers between two larger parts count as one."""
+        """The image network's own parts, in order, norms with the convolution before them."""
         found: list[tuple[str, nn.Module]] = []
         for names in self.parts:
             layers = [self.body.net.get_submodule(name) for name in names]
@@ -113,28 +113,28 @@ class Timed(Net):
         return name, value
 
 
-def _parts(net: nn.Module) -> list[list[str]]:
-    """The names of the network's children in order, neighbouring single layers together.
+def _parts(net: nn.Module, seen: Trace) -> list[list[str]]:
+    """The names of the network's children in order; norms and the like belong to what they follow.
 
-    A child that holds most of the network and is a plain list counts by its own children.
+    A plain list that spans several resolutions, and so is most of the network, counts by its own
+    children.
     """
-    total = sum(p.numel() for p in net.parameters())
     flat: list[tuple[str, nn.Module]] = []
     for name, child in net.named_children():
-        size = sum(p.numel() for p in child.parameters())
-        if isinstance(child, nn.Sequential | nn.ModuleList) and size > total / 2:
+        spanned = {
+            layer.stage for layer in seen.layers if layer.name.startswith(f"{name}.")
+        } & seen.stages
+        if isinstance(child, nn.Sequential | nn.ModuleList) and len(spanned) > 2:
             flat += [(f"{name}.{inner}", part) for inner, part in child.named_children()]
         else:
             flat.append((name, child))
     found: list[list[str]] = []
-    after_leaf = False
     for name, module in flat:
-        leaf = not list(module.children())
-        if leaf and after_leaf:
+        convolves = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+        if found and not convolves:
             found[-1].append(name)
         else:
             found.append([name])
-        after_leaf = leaf
     return found
 
 
@@ -170,7 +170,7 @@ def timed(
     _refuse_no_convnet(image, seen.layers, seen.features)
     clock = Clock()
     halves = cut(image, seen)
-    parts = _parts(halves.body(image))
+    parts = _parts(halves.body(image), seen)
     site = Site(image, seen, clock, frames)
     for one in rules:
         if not one.is_head:
@@ -184,6 +184,7 @@ def timed(
         _new(made),
         dict.fromkeys(seen.functional, _CALLED),
     )
+    made.to(next(net.parameters()))  # new layers on the same device, of the same precision
     made.input = prepare
     made.architecture = made.name = _architecture(net)
     made.options = {"rule": joined(rules), "frames": frames, "dropout": dropout}

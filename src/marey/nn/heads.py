@@ -104,6 +104,7 @@ class Recurrent(Head):
         both: bool = False,
     ) -> None:
         super().__init__(dropout, frame)
+        self.both = both
         kind = nn.LSTM if cell == "lstm" else nn.GRU
         self.rnn = kind(channels, width, batch_first=True, bidirectional=both)
         self.linear = classifier(2 * width if both else width, classes)

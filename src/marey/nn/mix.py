@@ -217,6 +217,10 @@ class SpaceTimeConv(OverTime):
         """The kernel, O I k kh kw."""
         return self.weight
 
+    def offset(self) -> Tensor | None:
+        """The bias, O."""
+        return self.bias
+
     def forward(self, frames: Tensor) -> Tensor:
         """(N*T) C H W → (N*T') C' H' W'."""
         clip, padding = self.clips(self.pad(frames) if self.pad else frames), 0
@@ -227,7 +231,7 @@ class SpaceTimeConv(OverTime):
         mixed = F.conv3d(
             clip.transpose(1, 2),
             self.taps(),
-            self.bias,
+            self.offset(),
             self.strides,
             (padding, *self.padding),
             self.dilations,
@@ -275,6 +279,9 @@ class GivenCentreConv(SpaceTimeConv):
         return torch.cat(
             [self.weight[:, :, : self.centre], now, self.weight[:, :, self.centre :]], 2
         )
+
+    def offset(self) -> Tensor | None:
+        return self.space.bias
 
 
 class TemporalAdaptive(OverTime):

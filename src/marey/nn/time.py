@@ -110,21 +110,21 @@ class OverTime(nn.Module):
 
     def surround(self, clip: Tensor) -> Tensor:
         """N T C H W → N before+T+after C H W, with what the kernel sees beyond the ends."""
-        first, last = clip[:, :1], clip[:, -1:]
+        # Joined as N T H W C, which is how channels-last memory lies, and so stays.
+        pixels = clip.permute(0, 1, 3, 4, 2)
         if self.ends == "replicate":
-            return torch.cat(
-                [first.expand(-1, self.before, -1, -1, -1), clip]
-                + [last.expand(-1, self.after, -1, -1, -1)] * (self.after > 0),
-                1,
-            )
-        if self.ends == "zeros" or self.clock.past is None:
-            return F.pad(clip, (0, 0, 0, 0, 0, 0, self.before, self.after))
-        earlier = self.clock.past.get(id(self))
-        if earlier is None:
-            earlier = torch.zeros_like(first).expand(-1, self.before, -1, -1, -1)
-        clip = torch.cat([earlier, clip], 1)
-        self.clock.past[id(self)] = clip[:, clip.shape[1] - self.before :]
-        return clip
+            first, last = pixels[:, :1], pixels[:, -1:]
+            around = [first] * self.before, [last] * self.after
+            pixels = torch.cat([*around[0], pixels, *around[1]], 1)
+        elif self.ends == "zeros" or self.clock.past is None:
+            pixels = F.pad(pixels, (0, 0, 0, 0, 0, 0, self.before, self.after))
+        else:
+            earlier = self.clock.past.get(id(self))
+            if earlier is None:
+                earlier = torch.zeros_like(pixels[:, :1]).expand(-1, self.before, -1, -1, -1)
+            pixels = torch.cat([earlier, pixels], 1)
+            self.clock.past[id(self)] = pixels[:, pixels.shape[1] - self.before :]
+        return pixels.permute(0, 1, 4, 2, 3)
 
     def extra_repr(self) -> str:
         dilated = f", dilation={self.dilation}" if self.dilation > 1 else ""
