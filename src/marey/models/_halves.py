@@ -13,13 +13,16 @@ from marey.models._trace import Trace, has_features, trace
 
 
 class Method(nn.Module):
-    """A method of a network, as a module."""
+    """A method of a network, as a module; `last`: it takes its maps as N H W C."""
 
-    def __init__(self, net: nn.Module, method: str) -> None:
+    def __init__(self, net: nn.Module, method: str, *, last: bool = False) -> None:
         super().__init__()
-        self.net, self.method = net, method
+        self.net, self.method, self.last = net, method, last
 
     def forward(self, x: Tensor) -> Tensor:
+        """N C H W → what the method makes of it."""
+        if self.last:
+            x = x.permute(0, 2, 3, 1)
         return getattr(self.net, self.method)(x)  # type: ignore[no-any-return]
 
 
@@ -28,6 +31,7 @@ class Cut:
     """Where to cut. `method` maps frames to features; `width` is what the last layer gets.
 
     `linear` was the network's last layer and stands no longer in it; None where it has none.
+    `last`: between the two, maps are N H W C.
     """
 
     method: str
@@ -35,6 +39,7 @@ class Cut:
     width: int
     linear: nn.Linear | None
     linear_name: str | None
+    last: bool = False
 
     def body(self, net: nn.Module) -> nn.Module:
         """The children that make the features."""
@@ -47,22 +52,30 @@ class Cut:
         if self.method == "forward":
             return None
         rest = _part(net, lambda name: name in self.head, entries=False)
-        return Method(rest, "forward_head")
+        return Method(rest, "forward_head", last=self.last)
 
 
 def cut(net: nn.Module, seen: Trace) -> Cut:
     """Take the last layer out of `net`, in place, and say where to cut the rest."""
     method = "forward_features" if has_features(net) else "forward"
+    head, last = frozenset(seen.head), _channels_last(net, seen)
     name = _classifier(net, seen)
     if name is not None:
         linear = _as_linear(net.get_submodule(name))
         net.set_submodule(name, nn.Identity())
-        return Cut(method, frozenset(seen.head), linear.in_features, linear, name)
+        return Cut(method, head, linear.in_features, linear, name, last)
     width = seen.outputs[0]
     if has_features(net) and hasattr(net, "reset_classifier"):
         cast(Any, net).reset_classifier(0)  # several last layers, or one that is not linear
         width = trace(net, seen.size).outputs[0]
-    return Cut(method, frozenset(seen.head), width, None, None)
+    return Cut(method, head, width, None, None, last)
+
+
+def _channels_last(net: nn.Module, seen: Trace) -> bool:
+    """Whether the features are maps H W C; a network of timm's says how many channels it has."""
+    width = getattr(net, "num_features", None)
+    shape = seen.features
+    return len(shape) == 3 and width not in (None, shape[0]) and shape[-1] == width
 
 
 def _classifier(net: nn.Module, seen: Trace) -> str | None:

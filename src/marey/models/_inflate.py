@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from marey.errors import ModelError
@@ -22,6 +23,7 @@ from marey.nn.mix import (
     TemporalShift,
     TimeConv,
     TimePool,
+    add_difference,
 )
 from marey.nn.time import Clock, Ends
 
@@ -45,6 +47,7 @@ class Site:
     frames: int
     changes: list[Change] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    placed: dict[nn.Module, str] = field(default_factory=dict)
     stride: int = 1
 
     def apply(self, rule: Rule) -> None:
@@ -53,6 +56,7 @@ class Site:
 
     def replace(self, name: str, module: nn.Module, became: str, start: str) -> None:
         self.net.set_submodule(name, module)
+        self.placed[module] = name
         self.changes.append(Change(name, became, start))
 
     def before(self, name: str, mix: nn.Module, became: str, start: str) -> None:
@@ -109,8 +113,8 @@ def _wanted(layer: Layer, trace: Trace, rule: Rule) -> bool:
 
 
 def _full(site: Site, rule: Rule) -> None:
-    mean = rule.init != "centre"
-    ends = rule.ends or ("replicate" if mean and rule.init != "paper" else "zeros")
+    start = "mean" if rule.init == "paper" else rule.init
+    ends: Ends = rule.ends or ("replicate" if rule.init in ("mean", "difference") else "zeros")
     _refuse_functional(site, rule)
     layers = chosen(site.trace, rule)
     strided = _strided(site, rule, layers)
@@ -123,20 +127,21 @@ def _full(site: Site, rule: Rule) -> None:
             "ends": ends,
             "stride": 2 if layer.name in strided else 1,
             "pad": pad,
+            "init": start,
         }
         mixed: SpaceTimeConv
         if kernel_of is None:
-            mixed = SpaceTimeConv(conv, site.clock, init="mean" if mean else "centre", **common)
-        elif mean:
+            mixed = SpaceTimeConv(conv, site.clock, **common)
+        elif start == "mean":
             raise ModelError(
                 f"{type(conv).__name__} standardises its kernel, whose mean over time is another",
                 where=layer.name,
-                do='Use init="centre".',
+                do='Use init="centre" or "difference".',
             )
         else:
             mixed = GivenCentreConv(conv, site.clock, kernel_of=kernel_of, **common)
         size = "x".join(map(str, (rule.kernel, *conv.kernel_size)))
-        site.replace(layer.name, mixed, f"{size} kernel", "mean" if mean else "centre")
+        site.replace(layer.name, mixed, f"{size} kernel", rule.init)
 
 
 def _split(site: Site, rule: Rule) -> None:
@@ -161,20 +166,23 @@ def _split(site: Site, rule: Rule) -> None:
             site.clock,
             kernel=rule.kernel,
             dilation=rule.dilation,
-            ends=rule.ends or "zeros",
+            ends=rule.ends or ("replicate" if rule.init == "difference" else "zeros"),
             groups=groups,
             stride=2 if layer.name in strided else 1,
         )
         if paper:
             fan_out = time.weight.shape[0] // groups * rule.kernel
             nn.init.normal_(time.weight, std=(2 / fan_out) ** 0.5)
+        elif rule.init == "difference":
+            with torch.no_grad():
+                add_difference(time.weight, time, 2)
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         parts["time" if first else "space"] = time if first else space
         if between:
             parts["norm"], parts["act"] = norm(width), nn.ReLU(inplace=True)
         parts["space" if first else "time"] = space if first else time
-        start = "paper" if paper else "identity"
-        site.replace(layer.name, nn.Sequential(parts), f"{rule.order}, {rule.kernel} frames", start)
+        became = f"{rule.order}, {rule.kernel} frames"
+        site.replace(layer.name, nn.Sequential(parts), became, rule.init)
 
 
 def _shift(site: Site, rule: Rule) -> None:
@@ -223,10 +231,25 @@ def _pool(site: Site, rule: Rule) -> None:
                 f"the rule {str(rule)!r} fits no layer of the network",
                 do=f"It has stages {', '.join(map(str, sorted(site.trace.stages)))}.",
             )
-        site.before(
-            first.block or first.name, TimePool(site.clock, rule.op), f"{rule.op} of time", "fixed"
-        )
+        pool = TimePool(site.clock, rule.op)
+        site.before(_begun_by(first, site.trace), pool, f"{rule.op} of time", "fixed")
         site.stride *= 2
+
+
+def _begun_by(layer: Layer, trace: Trace) -> str:
+    """The largest module that begins with the layer and is given one tensor, or its block.
+
+    What stands beside the layer, in its block or in parallel, has to have as many frames.
+    """
+    found = inside = layer.block or layer.name
+    while "." in inside:
+        inside = inside.rpartition(".")[0]
+        first = next(other for other in trace.layers if other.name.startswith(f"{inside}."))
+        if first is not layer and (layer.block is None or first.block != layer.block):
+            break
+        if inside in trace.plain:
+            found = inside
+    return found
 
 
 def _clip(site: Site, rule: Rule) -> None:

@@ -32,8 +32,6 @@ def geometry(name: str, conv: nn.Conv2d) -> tuple[Pad | None, KernelOf | None]:
         pad_same,
     )
 
-    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-        raise _unknown(name, conv, f"pads by {conv.padding_mode!r}, {conv.padding!r}")
     if parametrize.is_parametrized(conv) or conv._forward_pre_hooks:
         raise _unknown(name, conv, "computes its kernel from something else")
     kind = type(conv)
@@ -50,8 +48,16 @@ def geometry(name: str, conv: nn.Conv2d) -> tuple[Pad | None, KernelOf | None]:
     if kind in (StdConv2dSame, ScaledStdConv2dSame):
         return (same if conv.same_pad else None), _standardised
     if kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward:
-        return None, None
+        return _own_pad(conv), None
     raise _unknown(name, conv, "has a forward of its own")
+
+
+def _own_pad(conv: nn.Conv2d) -> Pad | None:
+    """Padding that a convolution over space and time has no word for, done before it."""
+    if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
+        return None
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return partial(F.pad, pad=conv._reversed_padding_repeated_twice, mode=mode)
 
 
 def _unknown(name: str, conv: nn.Conv2d, why: str) -> ModelError:

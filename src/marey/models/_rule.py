@@ -49,9 +49,9 @@ HEADS: Final = ("segments", "rnn", "conv1d")
 """The kinds that are heads: they keep the order of the frames' features."""
 
 _INITS: Final = {
-    "full": ("centre", "mean", "paper"),
-    "mixed": ("centre", "mean", "paper"),
-    "split": ("identity", "paper"),
+    "full": ("centre", "mean", "difference", "paper"),
+    "mixed": ("centre", "mean", "difference", "paper"),
+    "split": ("identity", "difference", "paper"),
     "tam": ("identity", "shift", "difference", "paper"),
     "gate": ("mean", "paper"),
 }

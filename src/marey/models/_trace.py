@@ -68,7 +68,8 @@ class Trace:
     """The network as it ran. `features` is the shape of the map or vector of one picture.
 
     `functional` names the modules that convolve with a parameter of their own by a function call;
-    `head` the children that only the head uses; `last` the linear layer that made the output.
+    `head` the children that only the head uses; `last` the linear layer that made the output;
+    `plain` the modules that were given one tensor and nothing else.
     """
 
     layers: list[Layer]
@@ -79,6 +80,7 @@ class Trace:
     last: str | None
     outputs: tuple[int, ...]
     size: tuple[int, int]
+    plain: set[str]
 
     @property
     def stages(self) -> set[int]:
@@ -89,7 +91,7 @@ def trace(net: nn.Module, size: tuple[int, int]) -> Trace:
     """Run `net` on one picture of `size`, without values; ModelError where it cannot be run."""
     twin = copy.deepcopy(net).to("meta").eval()
     watch = _Watch(twin)
-    picture = torch.empty(1, 3, *size, device="meta")
+    picture = blank(twin, 1, 3, *size)
     try:
         with torch.inference_mode(), watch:
             if has_features(twin):
@@ -112,6 +114,12 @@ def trace(net: nn.Module, size: tuple[int, int]) -> Trace:
                 f"gives {type(what).__name__}, not one tensor", where=type(net).__name__
             )
     return watch.found(net, features, output, size)
+
+
+def blank(net: nn.Module, *shape: int) -> Tensor:
+    """An input without values, of the network's own precision."""
+    one = next(net.parameters(), torch.empty(()))
+    return torch.empty(shape, dtype=one.dtype, device="meta")
 
 
 def has_features(net: nn.Module) -> bool:
@@ -138,6 +146,7 @@ class _Watch(TorchFunctionMode):
         self.convs: dict[str, nn.Conv2d] = {}
         self.adds: dict[str, int] = {}
         self.called: dict[str, set[bool]] = {}
+        self.alone: dict[str, bool] = {}
         self.functional: dict[str, None] = {}
         self.linear: tuple[str, Tensor] | None = None
         hooks: Iterable[Any] = [
@@ -159,6 +168,8 @@ class _Watch(TorchFunctionMode):
         self._stack.append(module)
         name = self._names[module]
         self.called.setdefault(name.split(".")[0], set()).add(self.in_head)
+        alone = len(inputs) == 1 and isinstance(inputs[0], Tensor)
+        self.alone[name] = alone and self.alone.get(name, True)
         if isinstance(module, nn.Conv2d) and inputs and isinstance(inputs[0], Tensor):
             self.convs.setdefault(name, module)
 
@@ -210,6 +221,7 @@ class _Watch(TorchFunctionMode):
             last=self.linear[0] if self.linear and self.linear[1] is output else None,
             outputs=tuple(output.shape[1:]),
             size=size,
+            plain={name for name, alone in self.alone.items() if alone},
         )
 
     def _blocks(self, size: int) -> dict[str, Block]:

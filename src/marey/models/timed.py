@@ -21,7 +21,7 @@ from marey.models._halves import Cut, cut
 from marey.models._inflate import Change, Site
 from marey.models._net import Net, check_labels
 from marey.models._rule import Rule, Rules, joined, sequence
-from marey.models._trace import Trace, trace
+from marey.models._trace import Layer, Trace, blank, trace
 from marey.nn.heads import HEADS, Head, Mean, Segments
 from marey.nn.mix import SpaceTimeConv
 from marey.nn.time import Clock, Folded
@@ -172,10 +172,13 @@ def timed(
     halves = cut(image, seen)
     parts = _parts(halves.body(image), seen)
     site = Site(image, seen, clock, frames)
-    for one in rules:
+    # A pool stands before whole parts and renames what is in them, so it comes last.
+    for one in sorted(rules, key=lambda one: one.kind == "pool"):
         if not one.is_head:
             site.apply(one)
-    body = Folded(halves.body(image), clock, method=halves.method, stride=site.stride)
+    body = Folded(
+        halves.body(image), clock, method=halves.method, stride=site.stride, last=halves.last
+    )
     made = Timed(body, _head(image, halves, rules, classes, dropout), parts)
     made.image_names = _names(made, before, site, halves)
     made.report.time = TimeReport(
@@ -227,7 +230,7 @@ def _architecture(net: nn.Module) -> str:
     return f"timm/{known}" if known else type(net).__name__
 
 
-def _refuse_no_convnet(net: nn.Module, layers: Sequence[object], features: tuple[int, ...]) -> None:
+def _refuse_no_convnet(net: nn.Module, layers: Sequence[Layer], features: tuple[int, ...]) -> None:
     kind = type(net).__name__
     if not layers:
         raise ModelError(
@@ -239,9 +242,13 @@ def _refuse_no_convnet(net: nn.Module, layers: Sequence[object], features: tuple
             where=kind,
             do="Give a convolutional image network; transformers are out of scope.",
         )
-    width = getattr(net, "num_features", None)
-    if len(features) == 3 and width not in (None, features[0]) and features[-1] == width:
-        raise ModelError(f"makes maps H W C {features}, not C H W", where=kind)
+    spatial = [layer.conv for layer in layers if layer.spatial]
+    if spatial and all(conv.kernel_size == conv.stride for conv in spatial):
+        raise ModelError(
+            "convolves only to cut the picture into patches",
+            where=kind,
+            do="Give a convolutional image network; transformers are out of scope.",
+        )
 
 
 def _head(
@@ -286,10 +293,9 @@ def _head(
 def _names(net: Timed, before: Mapping[int, str], site: Site, halves: Cut) -> dict[str, str]:
     """Under which name each entry of the image network lives on."""
     names = {before[id(value)]: name for name, value in _entries(net) if id(value) in before}
-    for change in site.changes:
-        layer = f"body.net.{change.name}"
-        if isinstance(net.get_submodule(layer), SpaceTimeConv):
-            names.setdefault(f"{change.name}.weight", f"{layer}.weight")
+    for layer, module in net.named_modules():
+        if isinstance(module, SpaceTimeConv):
+            names.setdefault(f"{site.placed[module]}.weight", f"{layer}.weight")
     if halves.linear_name:
         for entry in ("weight", "bias"):
             names[f"{halves.linear_name}.{entry}"] = f"head.linear.{entry}"
@@ -306,7 +312,7 @@ def _run_once(net: Timed, frames: int, kind: str) -> None:
     twin = copy.deepcopy(net).to("meta").eval()
     try:
         with torch.inference_mode():
-            twin(torch.empty(2, 3, frames, *net.input.size, device="meta"))
+            twin(blank(twin, 2, 3, frames, *net.input.size))
     except ModelError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
+from marey.nn.depthwise import depthwise
 from marey.nn.time import Clock, Ends, OverTime, by_clip, fold
 
 
@@ -28,6 +29,20 @@ def _as_frames(picture: Tensor, height: int) -> Tensor:
     """N C T H*W → (N*T) C H W, a view in channels-last memory."""
     n, c, t, _ = picture.shape
     return picture.permute(0, 2, 3, 1).reshape(n * t, height, -1, c).permute(0, 3, 1, 2)
+
+
+def add_difference(kernel: Tensor, layer: OverTime, dim: int) -> None:
+    """Add to each output of a kernel, O …, a random part of its own change over time, in place.
+
+    a times (next - before) of what the present tap sees, with a drawn evenly from -1/2 to 1/2: all
+    taps still sum to the present one's, so that a still clip changes nothing where the ends are
+    replicated, and yet the order of frames matters from the first step. `dim` is that of the taps.
+    """
+    now = kernel.select(dim, layer.centre).clone()
+    slope = torch.rand(len(kernel), device=kernel.device, dtype=kernel.dtype) - 0.5
+    change = slope.view(-1, *[1] * (now.ndim - 1)) * now
+    kernel.select(dim, min(layer.centre + 1, layer.kernel - 1)).add_(change)
+    kernel.select(dim, max(layer.centre - 1, 0)).sub_(change)
 
 
 class TimeConv(OverTime):
@@ -85,9 +100,7 @@ class TemporalAggregation(TimeConv):
     * "identity": the present frame alone, no change at all.
     * "shift": an eighth of the channels looks at the next frame, an eighth at the one before, as
       in TSM, but learnable.
-    * "difference": every channel adds its change over time, a times (next - before), with a
-      drawn evenly from -1/2 to 1/2. A still clip changes nothing (with the ends replicated), and
-      yet the order of frames matters from the first step.
+    * "difference": every channel adds a random part of its change over time (`add_difference`).
     * "paper": all weights drawn with std sqrt(2 / C), as the authors' code does, which disturbs a
       pretrained network.
 
@@ -132,9 +145,7 @@ class TemporalAggregation(TimeConv):
         if init == "paper":
             nn.init.normal_(weight, std=math.sqrt(2 / len(weight)))
         elif init == "difference":
-            slope = torch.rand(len(weight), device=weight.device) - 0.5
-            weight[:, later] += slope
-            weight[:, earlier] -= slope
+            add_difference(weight, self, 1)
         elif init == "shift":
             share = len(weight) // 8
             for part, tap in ((weight[:share], later), (weight[share : 2 * share], earlier)):
@@ -176,12 +187,26 @@ class TemporalShift(OverTime):
         return f"share={self.share}, {super().extra_repr()}"
 
 
+def _left_to_loops(clip: Tensor, kernel: Tensor, groups: int) -> bool:
+    """Whether torch would not give a 3D convolution of N T C H W to oneDNN.
+
+    One small clip it leaves to loops of its own (`use_mkldnn` in ATen's Convolution.cpp), which are
+    some ten times as slow, and forget channels-last memory for all layers that follow.
+    """
+    if clip.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    n, t, c, height, _ = clip.shape
+    small = n == 1 and c * t * height <= 20480 and min(kernel.shape[-2:]) <= 3
+    return small and groups == 1
+
+
 class SpaceTimeConv(OverTime):
     """An image convolution inflated: k x kh x kw over space and time at once.
 
     Made from the image convolution `conv`, whose kernel becomes the present frame's tap
     (`init="centre"`, a still clip's answer is unchanged), or each tap's, divided by their number
-    (`init="mean"`, I3D; unchanged with the ends replicated). `pad` is applied to the folded frames
+    (`init="mean"`, I3D; unchanged with the ends replicated); `init="difference"` is the centre and
+    `add_difference`. `pad` is applied to the folded frames
     first, for layers that pad by the size of the picture. `stride` keeps every stride-th frame.
 
     I3D, Carreira and Zisserman 2017, arXiv 1705.07750.
@@ -195,7 +220,7 @@ class SpaceTimeConv(OverTime):
         kernel: int = 3,
         dilation: int = 1,
         ends: Ends = "zeros",
-        init: Literal["centre", "mean"] = "centre",
+        init: Literal["centre", "mean", "difference"] = "centre",
         stride: int = 1,
         pad: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -211,7 +236,11 @@ class SpaceTimeConv(OverTime):
         """O I kh kw → O I k kh kw, by `init`."""
         if self.init == "mean":
             return weight[:, :, None].expand(-1, -1, self.kernel, -1, -1) / self.kernel
-        return F.pad(weight[:, :, None], (0, 0, 0, 0, self.centre, self.kernel - 1 - self.centre))
+        around = (0, 0, 0, 0, self.centre, self.kernel - 1 - self.centre)
+        kernel = F.pad(weight[:, :, None], around)
+        if self.init == "difference":
+            add_difference(kernel, self, 2)
+        return kernel
 
     def taps(self) -> Tensor:
         """The kernel, O I k kh kw."""
@@ -224,20 +253,30 @@ class SpaceTimeConv(OverTime):
     def forward(self, frames: Tensor) -> Tensor:
         """(N*T) C H W → (N*T') C' H' W'."""
         clip, padding = self.clips(self.pad(frames) if self.pad else frames), 0
+        kernel, offset = self.taps(), self.offset()
+        if _left_to_loops(clip, kernel, self.groups):
+            return self._as_images(clip, kernel)
         if self.ends == "zeros":
             padding = self.before
         else:
             clip = self.surround(clip)
-        mixed = F.conv3d(
-            clip.transpose(1, 2),
-            self.taps(),
-            self.offset(),
-            self.strides,
-            (padding, *self.padding),
-            self.dilations,
-            self.groups,
-        )
+        clip = clip.transpose(1, 2)
+        around = (padding, *self.padding)
+        if self.groups == clip.shape[1]:
+            return fold(depthwise(clip, kernel, offset, self.strides, around, self.dilations))
+        mixed = F.conv3d(clip, kernel, offset, self.strides, around, self.dilations, self.groups)
         return fold(mixed)
+
+    def _as_images(self, clip: Tensor, kernel: Tensor) -> Tensor:
+        """The same of N T C H W as images, each the frames that the kernel sees over each other."""
+        wide = self.surround(clip).permute(0, 1, 3, 4, 2)
+        steps = range(0, self.kernel * self.dilation, self.dilation)
+        length = wide.shape[1] - steps[-1]
+        seen = [wide[:, step : step + length : self.strides[0]] for step in steps]
+        images = torch.cat(seen, -1).flatten(0, 1).permute(0, 3, 1, 2)
+        flat = kernel.transpose(1, 2).flatten(1, 2)  # O k*I kh kw
+        strides, dilations = self.strides[1:], self.dilations[1:]
+        return F.conv2d(images, flat, self.offset(), strides, self.padding, dilations)
 
     def extra_repr(self) -> str:
         outputs, inputs, *size = self.taps().shape
@@ -251,7 +290,7 @@ class GivenCentreConv(SpaceTimeConv):
     """An inflated convolution whose present tap is computed by the image layer itself, `space`.
 
     For layers that standardise their kernel: `kernel_of` gives what they convolve with, and the
-    taps of the other frames are plain weights beside it, zero at first.
+    taps of the other frames are plain weights beside it, zero at first or `add_difference`'s.
     """
 
     def __init__(
@@ -263,14 +302,24 @@ class GivenCentreConv(SpaceTimeConv):
         kernel: int = 3,
         dilation: int = 1,
         ends: Ends = "zeros",
+        init: Literal["centre", "difference"] = "centre",
         stride: int = 1,
         pad: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(
-            conv, clock, kernel=kernel, dilation=dilation, ends=ends, stride=stride, pad=pad
+            conv,
+            clock,
+            kernel=kernel,
+            dilation=dilation,
+            ends=ends,
+            init=init,
+            stride=stride,
+            pad=pad,
         )
-        outputs, inputs, *size = conv.weight.shape
-        self.weight = nn.Parameter(conv.weight.new_zeros(outputs, inputs, kernel - 1, *size))
+        with torch.no_grad():
+            taps = self.inflate(kernel_of(conv))
+        beside = [taps[:, :, : self.centre], taps[:, :, self.centre + 1 :]]
+        self.weight = nn.Parameter(torch.cat(beside, 2))
         self.bias = None
         self.space, self.kernel_of = conv, kernel_of
 
@@ -335,12 +384,14 @@ class TemporalAdaptive(OverTime):
             )
         course = clip.mean((3, 4)).transpose(1, 2)  # N C T
         kernel = self.G(course.flatten(0, 1)).softmax(-1).reshape(*course.shape[:2], -1)
-        gate = self.open * self.L(course).sigmoid().transpose(1, 2)  # N T C
-        wide = self.surround(clip * gate[..., None, None])
+        gate = self.open * self.L(course).sigmoid().transpose(1, 2)[..., None, None]  # N T C 1 1
         taps = kernel.permute(2, 0, 1)[:, :, None, :, None, None]  # k N 1 C 1 1
-        mixed: Tensor = taps[0] * wide[:, : self.frames]
+        # Gates and kernel are multiplied with each other, then once with the large clip.
+        wide, gates = self.surround(clip), self.surround(gate)
+        seen = [slice(tap, tap + self.frames) for tap in range(self.kernel)]
+        mixed: Tensor = wide[:, seen[0]] * (gates[:, seen[0]] * taps[0])
         for tap in range(1, self.kernel):
-            mixed = mixed + taps[tap] * wide[:, tap : tap + self.frames]
+            mixed = torch.addcmul(mixed, wide[:, seen[tap]], gates[:, seen[tap]] * taps[tap])
         return mixed.flatten(0, 1)
 
     def extra_repr(self) -> str:

@@ -55,14 +55,21 @@ class Folded(nn.Module):
 
     `method` is what maps frames to features: `forward_features` of timm's networks, or `forward`.
     Features that are no maps, (N*T) C, come as N C T' 1 1. `stride` is by how much the layers of
-    the network shorten time.
+    the network shorten time; `last` says that its maps are (N*T) H W C.
     """
 
     def __init__(
-        self, net: nn.Module, clock: Clock, *, method: str = "forward", stride: int = 1
+        self,
+        net: nn.Module,
+        clock: Clock,
+        *,
+        method: str = "forward",
+        stride: int = 1,
+        last: bool = False,
     ) -> None:
         super().__init__()
-        self.net, self.clock, self.method, self.stride = net, clock, method, stride
+        self.net, self.clock, self.method = net, clock, method
+        self.stride, self.last = stride, last
 
     def forward(self, clip: Tensor) -> Tensor:
         clips, frames = clip.shape[0], clip.shape[2]
@@ -73,6 +80,8 @@ class Folded(nn.Module):
             )
         self.clock.clips = clips
         maps: Tensor = getattr(self.net, self.method)(fold(clip))
+        if self.last:
+            maps = maps.permute(0, 3, 1, 2)
         return unfold(maps if maps.ndim == 4 else maps[..., None, None], clips)
 
 

@@ -1,14 +1,25 @@
-"""timm's network families, one small network of each kind, for `timed` to be proven on.
+"""timm's network families, one small network of each kind, and how rules fare on them.
 
-`CONVNETS` has, for each module of timm that makes convolutional networks, the smallest network of
-each of its kinds of blocks; `HYBRIDS` those that also attend, but work on maps (C, H, W);
-`LEFT_OUT` says of every other module why it is not swept.
+`CONVNETS` has, for each module of timm that makes convolutional networks, a small network of each
+of its kinds of blocks; `HYBRIDS` those that also attend, but work on maps (C, H, W); `LEFT_OUT`
+says of every other module why it is not tried.
+
+    python -m marey.testing.families                        # prints the table
+    python -m marey.testing.families --write docs/timed.md  # writes it between the page's markers
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
+
+from torch import nn
+
+from marey.errors import ModelError
+from marey.testing.sweep import RULES, SIZE, STILL, Row, Subject, sweep
 
 CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
     "byobnet": (
@@ -22,7 +33,6 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
         "gcresnext26ts",
         "eca_resnext26ts",
         "bat_resnext26ts",
-        "resnet51q",
         "resnet50_clip_gap",
     ),
     "convmixer": ("convmixer_768_32",),
@@ -35,17 +45,14 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "cspnet": (
         "cspresnet50",
-        "cspresnext50",
-        "cspdarknet53",
         "darknet17",
         "sedarknet21",
-        "darknetaa53",
         "cs3darknet_s",
         "cs3darknet_focus_s",
     ),
     "cspnext": ("cspnext_tiny",),
     "densenet": ("densenet121", "densenetblur121d"),
-    "dla": ("dla34", "dla46_c", "dla46x_c", "dla60_res2net"),
+    "dla": ("dla34", "dla46_c", "dla60_res2net"),
     "dpn": ("dpn48b", "dpn68"),
     "efficientnet": (
         "efficientnet_b0",
@@ -53,12 +60,9 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
         "efficientnet_b0_g16_evos",
         "efficientnet_blur_b0",
         "efficientnet_lite0",
-        "efficientnet_es",
         "efficientnet_cc_b0_4e",
         "efficientnetv2_rw_t",
-        "gc_efficientnetv2_rw_t",
         "tf_efficientnet_b0",
-        "tf_efficientnet_cc_b0_4e",
         "tf_efficientnetv2_b0",
         "tinynet_e",
         "mixnet_s",
@@ -68,8 +72,6 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
         "mobilenet_edgetpu_v2_xs",
         "mnasnet_small",
         "semnasnet_050",
-        "spnasnet_100",
-        "fbnetc_100",
     ),
     "fasternet": ("fasternet_t0",),
     "fastvit": ("fastvit_t8",),
@@ -96,29 +98,25 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
     "nasnet": ("nasnetalarge",),
     "nfnet": (
         "nf_resnet26",
-        "nf_seresnet26",
-        "nf_ecaresnet26",
         "nf_regnet_b0",
         "nfnet_l0",
         "dm_nfnet_f0",
     ),
     "pnasnet": ("pnasnet5large",),
     "rdnet": ("rdnet_tiny",),
-    "regnet": ("regnetx_002", "regnety_002", "regnetz_005", "regnetv_040", "regnety_040_sgn"),
+    "regnet": ("regnetx_002", "regnety_002", "regnetz_005", "regnetv_040"),
     "repghost": ("repghostnet_050",),
     "repvit": ("repvit_m1",),
     "res2net": ("res2net50_48w_2s", "res2next50"),
     "resnest": ("resnest14d",),
     "resnet": (
         "resnet18",
-        "resnet18d",
         "resnet26t",
         "resnetblur18",
         "resnetaa34d",
         "seresnet18",
         "seresnext26d_32x4d",
         "ecaresnet26t",
-        "resnetrs50",
         "resnet50_gn",
         "resnext50_32x4d",
     ),
@@ -132,11 +130,11 @@ CONVNETS: Final[Mapping[str, tuple[str, ...]]] = {
     "rexnet": ("rexnet_100", "rexnetr_100"),
     "selecsls": ("selecsls42",),
     "senet": ("legacy_seresnet18", "legacy_seresnext26_32x4d"),
-    "sknet": ("skresnet18", "skresnext50_32x4d"),
+    "sknet": ("skresnet18",),
     "starnet": ("starnet_s050",),
-    "tresnet": ("tresnet_m", "tresnet_v2_l"),
+    "tresnet": ("tresnet_m",),
     "vgg": ("vgg11_bn",),
-    "vovnet": ("vovnet39a", "ese_vovnet19b_slim", "ese_vovnet19b_slim_dw", "eca_vovnet39b"),
+    "vovnet": ("vovnet39a", "ese_vovnet19b_slim", "ese_vovnet19b_slim_dw"),
     "xception": ("xception", "legacy_xception"),
     "xception_aligned": ("xception41", "xception41p"),
 }
@@ -148,7 +146,6 @@ HYBRIDS: Final[Mapping[str, tuple[str, ...]]] = {
     "csatv2": ("csatv2",),
     "edgenext": ("edgenext_xx_small",),
     "efficientformer_v2": ("efficientformerv2_s0",),
-    "efficientvim": ("efficientvim_m1",),
     "efficientvit_mit": ("efficientvit_b0",),
     "efficientvit_msra": ("efficientvit_m0",),
     "fastvit": ("fastvit_sa12",),
@@ -164,3 +161,195 @@ HYBRIDS: Final[Mapping[str, tuple[str, ...]]] = {
     "swiftformer": ("swiftformer_xs",),
     "visformer": ("visformer_tiny",),
 }
+
+LEFT_OUT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            "beit",
+            "cait",
+            "coat",
+            "convit",
+            "crossvit",
+            "deepseek_vit",
+            "deit",
+            "eva",
+            "gemma4_vit",
+            "hiera",
+            "mvitv2",
+            "naflexvit",
+            "pit",
+            "qwen3_vit",
+            "tnt",
+            "twins",
+            "vision_transformer",
+            "vision_transformer_hybrid",
+            "vision_transformer_relpos",
+            "vision_transformer_sam",
+            "vitamin",
+            "volo",
+            "xcit",
+        ),
+        "transformers on tokens",
+    ),
+    **dict.fromkeys(
+        (
+            "davit",
+            "gcvit",
+            "hieradet_sam2",
+            "nest",
+            "pvt_v2",
+            "swin_transformer",
+            "swin_transformer_v2",
+            "swin_transformer_v2_cr",
+            "tiny_vit",
+        ),
+        "transformers with windows or pyramids: they convolve only beside the attention",
+    ),
+    "mlp_mixer": "no convolution but the one that cuts patches",
+    "sequencer": "LSTMs over rows and columns",
+    "efficientformer": "ends in tokens",
+    "efficientvim": "a state-space model, whose features are several maps",
+    "mobilenetv5": "300 million parameters, too large to be tried here",
+}
+"""The modules of timm without a network in the sweep, and why."""
+
+SIZES: Final[Mapping[str, int]] = {
+    "bat_resnext26ts": 256,
+    "botnet26t_256": 256,
+    "coatnet_pico_rw_224": 224,
+    "convmixer_768_32": 28,
+    "efficientformerv2_s0": 224,
+    "halonet26t": 256,
+    "inception_resnet_v2": 96,
+    "inception_v3": 96,
+    "inception_v4": 96,
+    "levit_conv_128s": 224,
+    "shvit_s1": 96,
+    "visformer_tiny": 224,
+}
+"""Pictures of another size than 64 x 64, for networks that need one."""
+
+BEGIN, END = "<!-- families:begin -->", "<!-- families:end -->"
+_SHORT = {
+    "full:init=mean": "full mean",
+    "split:init=paper": "split paper",
+    "split:width=paper": "split wide",
+    "tam:init=difference": "tam diff",
+    "segments:parts=2": "segments",
+}
+
+
+def subject(name: str) -> Subject:
+    """A network of timm's for the sweep, with seven classes."""
+    return Subject(name, lambda: _made(name), SIZES.get(name, SIZE))
+
+
+def _made(name: str) -> nn.Module:
+    import timm
+
+    net: nn.Module = timm.create_model(name, num_classes=7)
+    return net
+
+
+def grouped() -> Iterator[tuple[str, str]]:
+    """Module and network, of all that are swept."""
+    for group in (CONVNETS, HYBRIDS):
+        for module, names in group.items():
+            yield from ((module, name) for name in names)
+
+
+def section(rows: Sequence[Row]) -> str:
+    """The rows as Markdown: counts for each rule, the table, and the reasons of the refusals."""
+    import timm
+
+    rules = [rule for rule in RULES if any(row.rule == rule for row in rows)]
+    found = {(row.name, row.rule): row for row in rows}
+    notes: dict[str, str] = {}
+    for row in rows:
+        if row.verdict != "ok":
+            notes.setdefault(_reason(row), _letter(len(notes)))
+    modules = len({module for module, name in grouped() if (name, rules[0]) in found})
+    text = (
+        f"{len({row.name for row in rows})} networks of timm {timm.__version__}, small ones of "
+        f"each kind of block in {modules} of its modules, each by {len(rules)} rules, on clips of "
+        f"4 frames. *Still* is the largest difference of a still clip's logits from the image "
+        f"network's, relative and in double precision, of all networks. Made by "
+        f"`python -m marey.testing.families --write docs/timed.md`.\n\n"
+    )
+    text += _table(["rule", "works", "refused", "still"], (_count(rule, rows) for rule in rules))
+    head = ["module", "network", *(_SHORT.get(rule, rule) for rule in rules)]
+    for title, group in (("Convolutional networks", CONVNETS), ("With attention", HYBRIDS)):
+        lines = [
+            [module, f"`{name}`", *(_mark(found[name, rule], notes) for rule in rules)]
+            for module, names in group.items()
+            for name in names
+            if (name, rules[0]) in found
+        ]
+        if lines:
+            text += f"\n{title}:\n\n{_table(head, lines)}"
+    return text + "".join(f"\n{letter}: {reason}  " for reason, letter in notes.items()) + "\n"
+
+
+def _reason(row: Row) -> str:
+    """Without the name of the rule, which the table's column tells."""
+    told = row.reason.replace(f"the rule {row.rule.partition(':')[0]!r}", "the rule")
+    told = told.replace(f"the rule {row.rule!r}", "the rule")
+    return told if row.verdict == "refused" else f"FAILED, {told}"
+
+
+def _letter(number: int) -> str:
+    return "abcdefghijklmnopqrstuvwxyz"[number]
+
+
+def _mark(row: Row, notes: Mapping[str, str]) -> str:
+    return "ok" if row.verdict == "ok" else notes[_reason(row)]
+
+
+def _count(rule: str, rows: Iterable[Row]) -> Sequence[str]:
+    own = [row for row in rows if row.rule == rule]
+    works = [row for row in own if row.verdict == "ok"]
+    still = [row.still for row in works if row.still is not None]
+    refused = sum(row.verdict == "refused" for row in own)
+    return (
+        f"`{rule}`",
+        f"{len(works)} of {len(own)}",
+        str(refused or ""),
+        f"{max(still):.0e}" if rule in STILL and still else "",
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write(page: Path, text: str) -> None:
+    """Put `text` between the markers of the page; ModelError where it has none."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ModelError(f"has no lines {BEGIN} and {END}", where=page)
+    page.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Exit code 0: everything works or is refused; 1: something failed."""
+    parser = argparse.ArgumentParser(prog="python -m marey.testing.families", description=__doc__)
+    parser.add_argument("names", nargs="*", help="networks of timm; all of the table by default")
+    parser.add_argument("--write", type=Path, metavar="PAGE.md", help="the page that has the table")
+    options = parser.parse_args()
+    names = options.names or [name for _, name in grouped()]
+    rows = []
+    for row in sweep(map(subject, names)):
+        rows.append(row)
+        if row.verdict != "ok":
+            sys.stderr.write(f"{row.name} {row.rule} {row.verdict}: {row.where} {row.reason}\n")
+    if options.write:
+        write(options.write, section(rows))
+    else:
+        sys.stdout.write(section(rows))
+    return int(any(row.verdict == "FAILED" for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

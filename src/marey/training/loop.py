@@ -70,7 +70,12 @@ def train_from(
         options.setdefault("frames", recipe.frames)
     torch.manual_seed(recipe.seed)  # new layers start from chance
     net = create_model(name, classes=manifest.labels, **options)
-    return train(net, manifest, recipe, out=out, resume=resume, bar=bar)
+    untrained = net.report.load is None
+    run = train(net, manifest, recipe, out=out, resume=resume, bar=bar)
+    if untrained:
+        told = f"{name} started untrained, without weights"
+        run = dataclasses.replace(run, warnings=(told, *run.warnings))
+    return run
 
 
 def train(
@@ -126,7 +131,7 @@ def _told_of_loading(net: Net) -> list[str]:
     """What loading the weights had to say; from now on they are other weights."""
     report, net.report.load = net.report.load, None
     if report is None:
-        return ["the network starts untrained"]
+        return []
     new = [f"the head is new, of {net.classes} classes"] if report.new_head else []
     return [*new, *dataclasses.replace(report, new_head=False).warnings]
 
