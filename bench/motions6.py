@@ -41,10 +41,10 @@ PAGE = ROOT / "docs" / "results" / "motions6.md"
 SHIPPED = ROOT / "src" / "marey" / "models" / "checkpoints" / "motions6"
 LICENCE = "research-only: ARID footage, none stated"
 
-WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mean": ("frames averaged: blind to order", {"time": "none", "head": "mean"}),
-    "tam": ("TAM in every block, then averaged", {"time": "tam", "head": "mean"}),
-    "order": ("head over four parts in order", {"time": "none", "head": "segments", "parts": 4}),
+WAYS = {
+    "mean": ("frames averaged: blind to order", "none"),
+    "tam": ("TAM in every block, then averaged", "tam"),
+    "order": ("head over four parts in order", "segments:parts=4"),
 }
 
 # The epochs of the model that ships, which trains on every clip.
@@ -56,8 +56,7 @@ def run(data: Path, name: str, fold: int, out: Path) -> None:
     result = out / "result.json"
     if result.exists():
         return
-    recipe = Recipe.read(RECIPE).replace({"fold": fold})
-    recipe = recipe.replace({"options": WAYS[name][1]})
+    recipe = Recipe.read(RECIPE).replace({"fold": fold, "options": {"rule": WAYS[name][1]}})
     trained = train_from(data, recipe, out=out, resume=True)
     held_out = Manifest.read(out / "split.csv").split("val")
     cache = Cache(Path(recipe.cache), recipe.cache_fps) if recipe.cache else None
@@ -83,11 +82,11 @@ def moved(out: Path) -> tuple[float, float]:
     Mean and highest of all that were trained, over all folds.
     """
     weights = [
-        weight.detach().abs()
+        weight.abs()
         for folder in sorted(out.glob("tam-*/last"))
         for module in load_checkpoint(folder).modules()
         if isinstance(module, TemporalAggregation)
-        for weight in (module.prev, module.next)
+        for weight in module.weight.detach()[:, 0, ::2].unbind(1)
         if weight.any()  # those of frozen stages stay exactly zero
     ]
     every = torch.cat(weights)
@@ -105,10 +104,10 @@ def cpu() -> str:
     return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
-def swaps(row: dict[str, Any]) -> tuple[int, int]:
+def swaps(labels: list[str], counts: list[list[int]]) -> tuple[int, int]:
     """Clips of sit and stand taken for the other, and how many there are of both."""
-    sit, stand = row["labels"].index("sit"), row["labels"].index("stand")
-    confusion = np.array(row["metrics"]["confusion"])
+    sit, stand = labels.index("sit"), labels.index("stand")
+    confusion = np.array(counts)
     both = int(confusion[[sit, stand]].sum())
     return int(confusion[sit, stand] + confusion[stand, sit]), both
 
@@ -118,7 +117,9 @@ def line(name: str, rows: list[dict[str, Any]]) -> str:
     top1 = [100 * row["metrics"]["top1"] for row in rows]
     hits = sum(round(row["metrics"]["top1"] * row["samples"]) for row in rows)
     total = sum(row["samples"] for row in rows)
-    wrong, both = np.sum([swaps(row) for row in rows], axis=0)
+    wrong, both = np.sum(
+        [swaps(row["labels"], row["metrics"]["confusion"]) for row in rows], axis=0
+    )
     folds = " ".join(f"{value:.1f}" for value in top1)
     rate = np.mean([row["clips_per_s"] for row in rows])
     return (

@@ -132,7 +132,9 @@ def run(media: Path, one: Run, out: Path) -> None:
     manifest = Manifest.read(media / DATA[one.data][0]).stratified(FOLDS, one.fold, seed=0)
     torch.manual_seed(one.seed)
     net = create_model(
-        recipe.model, classes=manifest.labels, **({"frames": recipe.frames} if recipe.frames else {})
+        recipe.model,
+        classes=manifest.labels,
+        **({"frames": recipe.frames} if recipe.frames else {}),
     )
     trained = train(net, manifest.split("train"), recipe, out=out, resume=True)
     cache = Cache(Path(recipe.cache), recipe.cache_fps) if recipe.cache else None

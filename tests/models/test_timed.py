@@ -299,6 +299,12 @@ def test_stages_are_the_networks_own() -> None:
     assert names == ["conv_stem", *(f"blocks.{k}" for k in range(7)), "conv_head", "head"]
 
 
+def test_what_is_early() -> None:
+    assert create_model("efficientnet_lite0").early() == 6
+    assert timed(image("resnet18"), "full", frames=4).early() == 4
+    assert timed(image("convnext_atto"), "tam", frames=4).early() == 4
+
+
 @pytest.mark.parametrize(
     ("make", "rule", "message"),
     [

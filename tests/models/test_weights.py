@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,33 @@ def test_both_kinds_of_file_are_read(tmp_path: Path) -> None:
         assert torch.equal(read_state(file)["a"], tensors["a"])
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model_state"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_snapshot_of_a_training_is_read(tmp_path: Path, key: str, prefix: str) -> None:
+    state = OrderedDict({f"{prefix}a": torch.rand(2), f"{prefix}b.module.c": torch.rand(1)})
+    torch.save(
+        {"epoch": 3, "arch": "net", key: state, "optimizer": {"lr": 0.1}}, tmp_path / "a.pth"
+    )
+    read = read_state(tmp_path / "a.pth")
+    assert list(read) == ["a", "b.module.c"]
+    assert torch.equal(read["a"], state[f"{prefix}a"])
+
+
+def test_a_prefix_that_only_some_entries_have_is_part_of_their_names(tmp_path: Path) -> None:
+    tensors = {"module.a": torch.rand(2), "b": torch.rand(2)}
+    torch.save(tensors, tmp_path / "a.pth")
+    assert list(read_state(tmp_path / "a.pth")) == ["module.a", "b"]
+
+
+@pytest.mark.parametrize("inside", [{"a": 1}, {"a": {"b": torch.zeros(1)}}])
+def test_a_snapshot_of_anything_but_tensors_is_refused(
+    tmp_path: Path, inside: dict[str, object]
+) -> None:
+    torch.save({"state_dict": inside, "epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="something else than a dictionary of tensors"):
+        read_state(tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth"])
 @pytest.mark.parametrize("keep", [0, 5, 200])
 def test_a_cut_file_is_refused(tmp_path: Path, name: str, keep: int) -> None:
@@ -115,13 +143,15 @@ class Evil:
         return (print, ("this must never run",))
 
 
-@pytest.mark.parametrize("kind", ["torch", "pickle"])
+@pytest.mark.parametrize("kind", ["torch", "snapshot", "pickle"])
 def test_a_pickle_with_code_is_refused_and_not_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     path = tmp_path / "evil.pth"
     if kind == "torch":
         torch.save({"a": Evil()}, path)
+    elif kind == "snapshot":
+        torch.save({"state_dict": {"a": torch.rand(2)}, "args": Evil()}, path)
     else:
         path.write_bytes(pickle.dumps({"a": Evil()}, protocol=2))
     with pytest.raises(WeightsError, match="not a readable weights file"):

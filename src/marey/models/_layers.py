@@ -82,12 +82,16 @@ def gates(net: nn.Module, clock: Clock) -> list[tuple[str, nn.Module, str]]:
     Squeeze-and-excitation in its usual forms, group norms and global response norms: name, the new
     module, and a word for it.
     """
-    from timm.layers import EcaModule, EffectiveSEModule, SEModule
+    from timm.layers import CecaModule, EcaModule, EffectiveSEModule, GlobalContext, SEModule
     from timm.layers.grn import GlobalResponseNorm
+    from timm.models import hgnet, senet
     from timm.models._efficientnet_blocks import SqueezeExcite
     from torchvision.ops import SqueezeExcitation
 
-    kinds = (SEModule, SqueezeExcite, EffectiveSEModule, EcaModule, SqueezeExcitation)
+    kinds = (
+        *(SEModule, SqueezeExcite, EffectiveSEModule, EcaModule, CecaModule, GlobalContext),
+        *(hgnet.EseModule, senet.SEModule, SqueezeExcitation),
+    )
     found: list[tuple[str, nn.Module, str]] = []
     for name, module in net.named_modules():
         if isinstance(module, kinds):

@@ -94,6 +94,10 @@ class Net(nn.Module):
         """The parts in the order that a clip passes them, the head last."""
         return [*self.body.named_children(), ("head", self.head)]
 
+    def early(self) -> int:
+        """How many of the first stages are not of the last resolution: all but the last here."""
+        return len(self.stages()) - 2
+
     def train(self, mode: bool = True) -> Net:
         """As of any module, but what `freeze` froze keeps the statistics of its norms."""
         super().train(mode)

@@ -20,6 +20,8 @@ from marey.models._net import Net
 from marey.types import Input
 
 OWN_LAYOUT = "marey"
+_SNAPSHOTS = ("state_dict", "model_state")  # where trainings keep the state beside all else
+_WRAPPED = "module."
 _NEW_HEAD = re.compile(r"head\.(?!frame\.)")  # `frame` is the end of an image network
 
 
@@ -80,7 +82,12 @@ class LoadReport:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors in a `.safetensors` file, or in a pickle that holds nothing but tensors."""
+    """The tensors in a `.safetensors` file, or in a pickle of tensors.
+
+    A training's snapshot is read too: the state under `state_dict` or `model_state`, without the
+    `module.` that DataParallel puts before every name. No class is made and no code run for what
+    else it holds; a pickle that would need that is refused.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -95,8 +102,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from error
     except OSError as error:
         raise WeightsError(f"cannot be read ({error.strerror or error})", where=path) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    state = _unwrapped(state)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError("holds something else than a dictionary of tensors", where=path)
+    if state and all(name.startswith(_WRAPPED) for name in state):
+        state = {name.removeprefix(_WRAPPED): value for name, value in state.items()}
+    return state
+
+
+def _unwrapped(state: Any) -> Any:
+    """The state inside a snapshot; anything else as it is."""
+    if isinstance(state, dict):
+        for key in _SNAPSHOTS:
+            if isinstance(state.get(key), dict):
+                return state[key]
     return state
 
 

@@ -109,9 +109,7 @@ _as_tam = partial(register, CLIP, classes=400, paper="1912.00869", reference=_re
 
 _KINETICS = replace(CLIP, size=(256, 256))
 # 32 frames spread over all of a video, which in Something-Something takes four seconds.
-_SOMETHING = replace(
-    _KINETICS, every=1, sampling="segments", seconds=4.0, views=(2, 3)
-)
+_SOMETHING = replace(_KINETICS, every=1, sampling="segments", seconds=4.0, views=(2, 3))
 
 
 def _published(name: str, k400: float, ssv2: float) -> dict[str, Weights]:

@@ -61,9 +61,9 @@ class Timed(Net):
 
     body: Folded
 
-    def __init__(self, body: Folded, head: Head, parts: list[list[str]]) -> None:
+    def __init__(self, body: Folded, head: Head, parts: list[list[str]], early: int) -> None:
         super().__init__(body, head)
-        self.parts = parts
+        self.parts, self._early = parts, early
         self.image_names: dict[str, str] = {}
         self.layouts: dict[str, Layout] = {}
         self.image_layouts: dict[str, Layout] = {"image": dict}
@@ -75,6 +75,10 @@ class Timed(Net):
             layers = [self.body.net.get_submodule(name) for name in names]
             found.append((names[0], layers[0] if len(layers) == 1 else nn.ModuleList(layers)))
         return [*found, ("head", self.head)]
+
+    def early(self) -> int:
+        """How many of the first parts work at more than the smallest resolution."""
+        return self._early
 
     def convert(self, state: State, layout: str) -> dict[str, Tensor]:
         """`image` is the state of the image network itself; a family adds the published layouts."""
@@ -138,6 +142,15 @@ def _parts(net: nn.Module, seen: Trace) -> list[list[str]]:
     return found
 
 
+def _early(parts: list[list[str]], seen: Trace) -> int:
+    """The number of parts before the first one that reaches the smallest resolution."""
+    last = [layer.name for layer in seen.layers if layer.stage == max(seen.stages)]
+    for number, names in enumerate(parts):
+        if any(layer == name or layer.startswith(f"{name}.") for layer in last for name in names):
+            return number
+    return 0
+
+
 def timed(
     net: nn.Module,
     rule: Rules = "none",
@@ -179,7 +192,8 @@ def timed(
     body = Folded(
         halves.body(image), clock, method=halves.method, stride=site.stride, last=halves.last
     )
-    made = Timed(body, _head(image, halves, rules, classes, dropout), parts)
+    head = _head(image, halves, rules, classes, dropout)
+    made = Timed(body, head, parts, _early(parts, seen))
     made.image_names = _names(made, before, site, halves)
     made.report.time = TimeReport(
         joined(rules),

@@ -103,7 +103,8 @@ def train(
     manifest = adopt_labels(net, manifest, recipe.seed, warnings)
     recipe = keep_sides(recipe, manifest.labels, warnings)
     net.input = recipe.input(net.input)
-    freeze(net, recipe.freeze, norms=recipe.freeze_norms)
+    stages = net.early() if recipe.freeze == "early" else recipe.freeze
+    freeze(net, stages, norms=recipe.freeze_norms)
     identity = _identity(net, manifest, recipe)
     saved = _saved(out, identity, resume=resume)
     if saved is None or not saved["progress"]["finished"]:

@@ -60,7 +60,7 @@ class Recipe:
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     ema: float = 0.99
-    freeze: int = 0
+    freeze: int | Literal["early"] = 0
     freeze_norms: bool = True
     precision: Literal["auto", "no", "bf16"] = "auto"
     patience: int = 0
@@ -233,7 +233,7 @@ def _fitted(value: Any, kind: Any) -> Any:
 
 
 def _in_range(key: str, value: Any) -> None:
-    if key not in _RANGES:
+    if key not in _RANGES or isinstance(value, str):
         return
     low, high = _RANGES[key]
     for number in value if isinstance(value, tuple) else (value,):
