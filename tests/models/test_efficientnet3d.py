@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import pytest
 import torch
@@ -49,6 +50,20 @@ def test_the_stem_and_every_depthwise_layer_see_three_frames(number: int) -> Non
     assert net.body(torch.empty(1, 3, 8, 64, 64, device="meta")).shape[2] == 8
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def settled(net: Network, x: Tensor) -> Network:
+    """With norms that have seen `x`: untrained, they would let nearly nothing through."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    net.train()
+    with torch.no_grad():
+        net(x)
+    return net.eval()
+
+
 class In3d(nn.Module):
     """What the definition says of a layer, by `nn.Conv3d`."""
 
@@ -72,23 +87,23 @@ class In3d(nn.Module):
 
 def test_equals_its_definition_in_3d_and_begins_as_the_image_network() -> None:
     torch.manual_seed(0)
-    image = image_net("efficientnet_b0", 5).eval()
+    clip = torch.randn(2, 3, 5, 64, 48)
+    image = settled(image_net("efficientnet_b0", 5), fold(clip))
     net = create_model("efficientnet3d_b0", classes=5)
     load_state(net, image.state_dict(), source="image", layout="image")
-    clip = torch.randn(2, 3, 5, 64, 48)
     with torch.inference_mode():
         frames = torch.stack([image(frame) for frame in clip.unbind(2)]).mean(0)
         torch.testing.assert_close(net(clip), frames, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        for name, value in net.named_parameters():
+        for value in net.parameters():
             if value.ndim == 5:
-                value += 0.3 * value.std() * torch.randn_like(value)
-            elif name.endswith("bias"):
-                value += 0.1
-    twin = copy.deepcopy(net)
+                value += value.std() * torch.randn_like(value)
+    twin = copy.deepcopy(settled(net, clip))
     for name, module in net.named_modules():
         if isinstance(module, SpaceTimeConv):
             twin.set_submodule(name, In3d(module))
     with torch.inference_mode():
-        torch.testing.assert_close(net(clip), twin(clip), rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(net(clip), net(clip.flip(2)), rtol=1e-3)
+        ours = net(clip)
+        torch.testing.assert_close(ours, twin(clip), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(ours, net(clip.flip(2)), rtol=0.05)
+        assert not torch.allclose(ours[0], ours[1], rtol=0.05)

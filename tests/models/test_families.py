@@ -28,7 +28,7 @@ REFUSED = {
     ("convnext_zepto_rms", "split:width=paper"): GROUPS,
     ("convnext_zepto_rms", "clip"): NO_GATE,
     ("test_nfnet", "full:init=mean"): "standardises its kernel",
-    ("test_nfnet", "split:width=paper"): GROUPS,
+    ("test_nfnet", "split:width=paper"): "is a ScaledStdConv2d, for which",
     ("mambaout_femto", "split:width=paper"): GROUPS,
     ("mambaout_femto", "clip"): NO_GATE,
     ("starnet_s050", "split:width=paper"): GROUPS,
@@ -75,7 +75,7 @@ SMALL = [
     (module, names[0])
     for group in (CONVNETS, HYBRIDS)
     for module, names in group.items()
-    if names[0] not in ("nasnetalarge", "pnasnet5large", "vgg11_bn", "botnet26t_256")
+    if names[0] not in ("nasnetalarge", "pnasnet5large", "vgg11_bn", "coatnet_pico_rw_224")
 ]
 
 
@@ -192,6 +192,20 @@ def test_other_padding_is_kept(mode: str, padding: int | str, kernel: int) -> No
     image = Own(nn.Conv2d(8, 8, kernel, padding=padding, padding_mode=mode))
     randomise(image)
     check([attempt("own", image.double(), rule) for rule in ("full", "full:init=mean", "split")])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", ["StdConv2dSame", "ScaledStdConv2dSame", "Conv2dSame"])
+def test_layers_that_pad_by_the_picture_and_standardise(kind: str, stride: int) -> None:
+    # 63 pixels, so that the padding is not the same on both sides.
+    image = Own(getattr(timm.layers, kind)(8, 8, 3, stride=stride))
+    randomise(image, 63)
+    rules = ("full", "split", "tam") if "Std" in kind else ("full", "full:init=mean", "split")
+    for rule in rules:
+        row = attempt("own", image.double(), rule, 63)
+        assert row.verdict == "ok", row
+    with pytest.raises(ModelError, match=f"conv: is a {kind}, for which the paper's"):
+        timed(image, "split:width=paper", frames=4)
 
 
 def test_channels_last_features_and_pools_join_other_rules() -> None:

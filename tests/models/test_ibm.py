@@ -165,7 +165,7 @@ def test_an_incomplete_aggregation_is_refused() -> None:
 def drawn(net: Net) -> dict[str, float]:
     """The spread of the kernels over time, as a share of what He et al. prescribe (fan out)."""
     return {
-        name: float(value.std()) / (2 / (value.shape[0] * value[0, 0].numel())) ** 0.5
+        name: float(value.detach().std()) / (2 / (value.shape[0] * value[0, 0].numel())) ** 0.5
         for name, value in net.named_parameters()
         if value.ndim == 5 or name.endswith("time.weight")
     }

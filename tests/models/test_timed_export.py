@@ -86,7 +86,7 @@ def test_onnx_and_openvino_answer_as_torch(name: str, rule: str, tmp_path: Path)
     program = exported(net)
     agrees(program.module(), net)
     path = tmp_path / "net.onnx"
-    torch.onnx.export(program, path, dynamo=True, verbose=False, external_data=False)
+    torch.onnx.export(program, f=path, dynamo=True, verbose=False, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     assert isinstance(given.shape[0], str)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,10 +75,10 @@ class Shifted(nn.Module):
 FRAMES = 4
 
 
-def resnet(depth: int, every: int | None) -> nn.Module:
-    """torchvision's network with the authors' wrappers around the convolutions they shift."""
+def resnet(depth: int, every: int | None, classes: int = 7) -> nn.Module:
+    """The network of torchvision with the authors' wrappers around the convolutions they shift."""
     torch.manual_seed(depth)
-    net = getattr(torchvision.models, f"resnet{depth}")(num_classes=7)
+    net = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
     for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
         for number, block in enumerate(layer):
             if every and number % every == 0:
@@ -86,12 +87,15 @@ def resnet(depth: int, every: int | None) -> nn.Module:
 
 
 def unlike(net: nn.Module) -> nn.Module:
-    """With norms that are not as they start, so that none can be mistaken for another."""
-    for name, value in net.state_dict().items():
-        if name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
-            value.uniform_(0.5, 1.5)
-        elif name.endswith(("running_mean", "bias")):
-            value.uniform_(-0.1, 0.1)
+    """With norms that have seen the clips, each of them its own: none passes for another."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.1, 0.1)
+    net.train()
+    with torch.no_grad():
+        net(clip().transpose(1, 2).flatten(0, 1))
     return net.eval()
 
 
@@ -119,6 +123,7 @@ def check(ours: Net, theirs: nn.Module, state: dict[str, Tensor], layout: str) -
     with torch.inference_mode():
         logits = ours(clip())
     torch.testing.assert_close(logits, answer(theirs), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(logits[0], logits[1], rtol=0.02)  # nothing is drowned by biases
 
 
 CASES = [("tsn_resnet50", 50, None), ("tsm_resnet50", 50, 1), ("tsm_resnet101", 101, 2)]
@@ -132,7 +137,7 @@ def test_equals_torchvisions_network_with_shifts(name: str, depth: int, every: i
 
 
 def as_mmaction2(name: str) -> str:
-    """torchvision's name, with shifts, as mmaction2's: each convolution with its norm."""
+    """A name of torchvision, with shifts, as mmaction2's: each convolution with its norm."""
     if name.startswith("fc."):
         return f"cls_head.fc_cls.{name[3:]}"
     name = re.sub(r"(conv\d)\.", r"\1.conv.", name)
@@ -182,6 +187,20 @@ def test_mobilenet_equals_torchvisions_with_shifts(last: str) -> None:
 
 
 RESIDUAL = (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)
+
+
+def test_a_published_file_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = resnet(50, 1, classes=400)
+    state = {f"module.{name}": v for name, v in as_mit(theirs.state_dict(), "fc").items()}
+    file = tmp_path / "TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth"
+    torch.save({"epoch": 50, "arch": "resnet50", "state_dict": state, "best_prec1": 71.2}, file)
+    monkeypatch.setenv("MAREY_MIRROR", tmp_path.as_uri())
+    monkeypatch.setenv("MAREY_CACHE", str(tmp_path / "cache"))
+    net = create_model("tsm_resnet50.k400_uniform")
+    assert "pinned" in net.report.warnings[0]
+    assert (net.licence, net.input.frames) == ("MIT", 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(clip()), answer(theirs), rtol=1e-4, atol=1e-4)
 
 
 def test_tsn_is_the_image_network_on_each_frame() -> None:

@@ -104,6 +104,43 @@ def test_an_inflated_convolution_is_one(
     torch.testing.assert_close(unfold(layer(fold(clip)), n), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [6, 120])  # below what torch calls small, and above
+@pytest.mark.parametrize("ends", ENDS)
+def test_one_small_clip_is_no_exception(ends: Ends, size: int) -> None:
+    """Torch has loops of its own for it, which give the memory back in another order."""
+    layer = SpaceTimeConv(nn.Conv2d(24, 6, 3, padding=1, stride=2), Clock(), ends=ends, dilation=2)
+    nn.init.normal_(layer.weight)
+    clip = torch.randn(2, 24, 8, size, size).contiguous(memory_format=torch.channels_last_3d)
+    expected = F.conv3d(
+        extended(clip, *reach(3, 2, ends), ends),
+        layer.weight,
+        layer.bias,
+        (1, 2, 2),
+        (0, 1, 1),
+        (2, 1, 1),
+    )
+    for one, wanted in zip(clip.split(1), expected.split(1), strict=True):
+        found = layer(fold(one))
+        torch.testing.assert_close(unfold(found, 1), wanted, atol=1e-4, rtol=1e-4)
+        assert is_channels_last(found)
+
+
+def test_a_depthwise_inflated_convolution_learns_as_torchs() -> None:
+    conv = nn.Conv2d(4, 4, 3, padding=1, stride=2, groups=4)
+    layer = SpaceTimeConv(conv, Clock(2), ends="replicate", stride=2).double()
+    nn.init.normal_(layer.weight)
+    clip = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64, requires_grad=True)
+    found = unfold(layer(fold(clip)), 2)
+    wide = extended(clip, 1, 1, "replicate")
+    expected = F.conv3d(wide, layer.weight, layer.bias, 2, (0, 1, 1), groups=4)
+    torch.testing.assert_close(found, expected)
+    wanted = [clip, *layer.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), wanted),
+        torch.autograd.grad(expected.square().sum(), wanted),
+    )
+
+
 @pytest.mark.parametrize(("init", "ends"), [("centre", e) for e in ENDS] + [("mean", "replicate")])
 def test_inflation_keeps_a_still_clips_answer(init: str, ends: Ends) -> None:
     conv = nn.Conv2d(3, 6, 3, padding=1)

@@ -330,9 +330,12 @@ def _norm_like(net: nn.Module) -> Callable[[int], nn.Module]:
 
 def _paper_width(name: str, conv: nn.Conv2d, kernel: int, *, first: bool) -> tuple[nn.Conv2d, int]:
     """A fresh space half with the middle width at which both halves have the full kernel's size."""
-    if conv.groups > 1:
+    pad, kernel_of = geometry(name, conv)
+    special = kernel_of is not None or (pad is not None and type(conv) is not nn.Conv2d)
+    if conv.groups > 1 or special:
+        kind = f"is a {type(conv).__name__}" if special else "has groups"
         raise ModelError(
-            "has groups, for which the paper's middle width is not defined",
+            f"{kind}, for which the paper's middle width is not defined",
             where=name,
             do='Use width="same", or layers without groups.',
         )
@@ -347,6 +350,7 @@ def _paper_width(name: str, conv: nn.Conv2d, kernel: int, *, first: bool) -> tup
         conv.padding,  # type: ignore[arg-type]
         conv.dilation,  # type: ignore[arg-type]
         bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
     )
     nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
     return fresh, width

@@ -14,8 +14,8 @@ Each is timm's ResNet and a rule:
 
 Time is padded by zeros. `temporal_stride` halves it at the beginning of layer2, 3 and 4 in I3D and
 S3D, in the block's first convolution over time and in its shortcut; the published weights are
-without. The max-pools over time that the reference has for TAM in its place are the rule
-`pool:stages=2,3,4` on any ResNet, and not offered here: nobody published such weights.
+without. The reference can also pool time by its maximum between the stages of TAM, of which no
+weights were published: not here.
 
 Deviations: the mean over space and time is taken before the last layer, which is linear: the same
 as the mean of the logits. Untrained, each block's last norm starts at zero, as timm does it. An
@@ -42,6 +42,7 @@ from marey.models.timed import Timed, timed
 from marey.nn.mix import SpaceTimeConv
 
 _TAPS = ("prev", "curr", "next")
+_OVER_TIME = r"\.conv\d_t\.weight$"
 
 
 def from_ibm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -51,7 +52,7 @@ def from_ibm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     `_t` behind both, where an image network has its only one.
     """
     found = {}
-    factored = {name.removesuffix("_t.weight") for name in state if _after(name, "_t.weight")}
+    factored = {name.removesuffix("_t.weight") for name in state if re.search(_OVER_TIME, name)}
     for name, value in _stacked(state).items():
         flat = value[:, :, 0] if value.ndim == 5 and value.shape[2] == 1 else value
         layer = re.match(r"(layer\d\.\d+)\.(conv|bn)(\d)(_t)?\.(\w+)$", name)
@@ -67,10 +68,6 @@ def from_ibm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             found[f"{block}.{kind}{number}.{entry}"] = flat
     return found
-
-
-def _after(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) and ".conv" in name
 
 
 def _stacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
