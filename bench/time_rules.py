@@ -1,38 +1,53 @@
 """What does time bring, by each rule? One backbone, one recipe, the same folds; only time differs.
 
-    python bench/time_rules.py MEDIA --out runs/rules [--only WAY]
+    python bench/time_rules.py MEDIA --out runs/rules [--only WAY] [--part K OF]
     python bench/time_rules.py MEDIA --out runs/rules --report
 
-MEDIA is a folder with `motions6/` and `fights/groups.csv`. A queue of runs, the most telling first:
-each way of seeing time on each fold, then more seeds, untrained networks, and `fights` by group. A
-finished run is not run again, and one that was stopped goes on where it was; two queues side by
-side take different runs (`--part 0 2`, `--part 1 2`). `--report` writes the page and its plot from
-the runs that are there, and says what was not run. The accuracy of a run is that of its last epoch
-on the fold held out: no epoch is chosen by the clips it is tested on.
+MEDIA is a folder with `motions6/` and `fights/groups.csv`. A queue of trainings, the most telling
+first: each way of seeing time on each fold, `fights` by group, more seeds, untrained late layers. A
+finished one is not run again; two queues side by side take different ones (`--part 0 2` and
+`--part 1 2`). `--report` writes the page and its plot from what is there, and says what is not.
+
+The layers before the last resolution are frozen, so what they make of the clips is computed once,
+for every clip as it is and in eight augmented versions; a training then takes a minute or two. It
+is otherwise the loop of `marey train` with `recipes/timed.toml`. The accuracy is that of the last
+epoch on the fold held out: no epoch is chosen by the clips it is tested on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from marey.data.augment import Augment
 from marey.data.cache import Cache
+from marey.data.dataset import TrainClips, fixed_views
 from marey.data.manifest import Manifest
-from marey.files import whole_file
+from marey.data.source import open_source
+from marey.files import make_folder, whole_file
+from marey.models._net import Net, freeze, param_groups
 from marey.models._registry import create_model
-from marey.training.evaluate import evaluate
-from marey.training.loop import train
+from marey.models.timed import Timed
+from marey.nn.clip import normalise
+from marey.nn.time import fold, unfold
 from marey.training.recipe import Recipe
+from marey.training.schedule import cosine
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "timed.toml"
 BACKBONE = "efficientnet_lite0"
-FOLDS = 3
+FIRST = 5  # the first of the backbone's `blocks` that works at the last resolution
+FOLDS, VERSIONS = 3, 8
 
 
 class Way(NamedTuple):
@@ -44,7 +59,7 @@ class Way(NamedTuple):
 
 LATE = "stages=4"
 WAYS = {
-    "none": Way("none", "frames averaged"),
+    "none": Way("none", "frames averaged (TSN)"),
     "tam": Way(f"tam:{LATE}", "TAM from the identity"),
     "tam-difference": Way(f"tam:{LATE}:init=difference", "TAM from differences"),
     "full": Way(f"full:{LATE}", "3D kernels (I3D, rMC) from the centre"),
@@ -52,15 +67,18 @@ WAYS = {
     "full-last": Way(
         "full:layers=pointwise:match=conv_head:kernel=5", "the last 1x1 layer as 5x1x1"
     ),
-    "split": Way(f"split:{LATE}", "(2+1)D from the identity"),
+    "split": Way(f"split:{LATE}", "(2+1)D, S3D from the identity"),
+    "split-difference": Way(f"split:{LATE}:init=difference", "(2+1)D, S3D from differences"),
     "shift": Way(f"shift:{LATE}", "TSM"),
+    "tam-shift": Way(f"tam:{LATE}:init=shift", "TSM, but learnable"),
     "gate": Way(f"gate:{LATE}", "adaptive kernels (TANet)"),
     "segments": Way("segments:parts=4", "head over four parts in order"),
     "gru": Way("rnn:cell=gru:width=128", "head with a GRU"),
     "lstm": Way("rnn:width=512", "head with an LSTM"),
-    "conv1d": Way("conv1d", "head with convolutions over time"),
+    "conv1d": Way("conv1d", "head with convolutions"),
     "both": Way(f"tam:{LATE}:init=difference+segments:parts=4", "TAM from differences, and parts"),
 }
+REPEATED = ("none", "tam", "tam-difference", "full", "full-last", "segments")
 
 # What the clips need: motions6 is nearly black, and shown whole.
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
@@ -95,53 +113,177 @@ class Run:
         start = "-scratch" if self.scratch else ""
         return f"{self.data}-{self.way}{start}-{self.fold}-{self.seed}"
 
-    def recipe(self) -> Recipe:
-        changes = {**DATA[self.data][1], "seed": self.seed, "folds": 0, "workers": 1}
-        changes["model"] = model(self.way, scratch=self.scratch)
-        if self.scratch:
-            changes |= {"pretrained": False, "freeze": 0, "freeze_norms": False, "lr": 1e-3}
-        return Recipe.read(RECIPE).replace(changes)
-
-
-def model(way: str, *, scratch: bool = False) -> str:
-    tag = "" if scratch else ".in1k"
-    rule = WAYS[way].rule
-    return f"{BACKBONE}{tag}" + ("" if rule == "none" else f"+{rule}")
-
 
 def queue() -> Iterator[Run]:
     """All runs, the most telling first."""
-    for fold in range(FOLDS):
-        yield from (Run("motions6", way, fold) for way in WAYS)
+    for fold_number in range(FOLDS):
+        yield from (Run("motions6", way, fold_number) for way in WAYS)
     for way in ("none", "tam-difference", "segments"):
-        yield from (Run("fights", way, fold) for fold in range(FOLDS))
+        yield from (Run("fights", way, number) for number in range(FOLDS))
     for seed in (1, 2):
-        for way in ("none", "tam-difference", "full"):
-            yield from (Run("motions6", way, fold, seed) for fold in range(FOLDS))
+        for way in REPEATED:
+            yield from (Run("motions6", way, number, seed) for number in range(FOLDS))
     for way in ("none", "full"):
-        yield from (Run("motions6", way, fold, scratch=True) for fold in range(FOLDS))
+        yield from (Run("motions6", way, number, scratch=True) for number in range(FOLDS))
 
 
-def run(media: Path, one: Run, out: Path) -> None:
-    """Train, test the last epoch on the clips held out, write `result.json`."""
-    out = out / one.name
-    result = out / "result.json"
+def recipe_of(data: str) -> Recipe:
+    return Recipe.read(RECIPE).replace(DATA[data][1])
+
+
+def model(way: str) -> str:
+    rule = WAYS[way].rule
+    return f"{BACKBONE}.in1k" + ("" if rule == "none" else f"+{rule}")
+
+
+class Clips(NamedTuple):
+    """What the frozen layers make of a data set: V N T C H W augmented, N T C H W as it is."""
+
+    augmented: Tensor
+    plain: Tensor
+    manifest: Manifest
+
+    @property
+    def targets(self) -> Tensor:
+        return torch.tensor(self.manifest.targets)
+
+
+def clips_of(media: Path, data: str, out: Path) -> Clips:
+    """The frozen layers' maps of every clip; computed once and kept in `out`."""
+    manifest = Manifest.read(media / DATA[data][0])
+    kept = out / f"{data}.pt"
+    if not kept.exists():
+        recipe = recipe_of(data)
+        net = create_model(f"{BACKBONE}.in1k", classes=len(manifest.labels))
+        net.input = recipe.input(net.input)
+        cache = Cache(Path(recipe.cache or out / "cache"), recipe.cache_fps)
+        sources = [
+            open_source(sample, target, net.input, cache)
+            for sample, target in zip(manifest.samples, manifest.targets, strict=True)
+        ]
+        augment = Augment(recipe.crop, recipe.flip, recipe.colour, recipe.gamma_jitter)
+        drawn = TrainClips(sources, net.input, augment, seed=0)
+        versions = [
+            torch.stack([early(net, clip_of(drawn, version, k)) for k in range(len(sources))])
+            for version in range(VERSIONS)
+        ]
+        plain = [
+            early(net, torch.from_numpy(fixed_views(source, net.input, (1, 1))))
+            for source in sources
+        ]
+        with whole_file(kept) as path:
+            torch.save({"augmented": torch.stack(versions), "plain": torch.stack(plain)}, path)
+    maps = torch.load(kept)
+    return Clips(maps["augmented"], maps["plain"], manifest)
+
+
+def clip_of(drawn: TrainClips, version: int, index: int) -> Tensor:
+    item = drawn[version, index]
+    if not isinstance(item, tuple):
+        raise item
+    return item[0][None]
+
+
+@torch.inference_mode()
+def early(net: Net, clips: Tensor) -> Tensor:
+    """uint8 1 T H W 3 → what the frozen layers make of it, T C H W, in half precision."""
+    image: Any = net.body.net
+    maps = image.bn1(image.conv_stem(fold(normalise(clips, net.input))))
+    for block in image.blocks[:FIRST]:
+        maps = block(maps)
+    return maps.half()  # type: ignore[no-any-return]
+
+
+def late(net: Timed, maps: Tensor) -> Tensor:
+    """N T C H W, from the frozen layers → logits, N K."""
+    image: Any = net.body.net
+    net.body.clock.clips = len(maps)
+    x = maps.float().flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    for block in image.blocks[FIRST:]:
+        x = block(x)
+    return net.head(unfold(image.bn2(image.conv_head(x)), len(maps)))  # type: ignore[no-any-return]
+
+
+def untrain(net: Timed) -> None:
+    """Draw the late layers anew, as if no image had ever taught them."""
+    image: Any = net.body.net
+    for part in (image.blocks[FIRST:], image.conv_head, image.bn2):
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            elif hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+
+
+def train(clips: Clips, one: Run) -> dict[str, Any]:
+    """Train on all folds but one, as `marey train` would, and test on that one."""
+    recipe = recipe_of(one.data)
+    torch.manual_seed(one.seed)
+    made = create_model(model(one.way), classes=clips.manifest.labels, frames=recipe.frames or 8)
+    assert isinstance(made, Timed)
+    if one.scratch:
+        untrain(made)
+    freeze(made, made.early(), norms=not one.scratch)
+    groups = param_groups(
+        made,
+        1e-3 if one.scratch else recipe.lr,
+        head_lr=recipe.head_lr,
+        time_lr=recipe.time_lr,
+        weight_decay=recipe.weight_decay,
+    )
+    optimiser, peaks = torch.optim.AdamW(groups), [group["lr"] for group in groups]
+    average = ModelEmaV3(made, decay=recipe.ema, use_warmup=True)
+    held_out = [s.split == "val" for s in clips.manifest.stratified(FOLDS, one.fold, 0).samples]
+    learnt = np.flatnonzero(~np.array(held_out))
+    steps, rng = len(learnt) // recipe.batch, np.random.default_rng([one.seed, one.fold])
+    made.train()
+    losses, epochs = [], []
+    for epoch in range(recipe.epochs):
+        began, order = time.monotonic(), rng.permutation(learnt)
+        for step in range(steps):
+            chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
+            now = epoch * steps + step
+            factor = cosine(now, recipe.epochs * steps, round(recipe.warmup * steps))
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
+            maps = clips.augmented[rng.integers(VERSIONS, size=len(chosen)), chosen]
+            loss = F.cross_entropy(
+                late(made, maps), clips.targets[chosen], label_smoothing=recipe.label_smoothing
+            )
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(made.parameters(), recipe.clip_norm)
+            optimiser.step()
+            average.update(made, step=now)
+            losses.append(float(loss.detach()))
+        epochs.append(time.monotonic() - began)
+    return tested(average.module, clips, np.flatnonzero(held_out)) | {
+        "train_loss": float(np.mean(losses[-steps:])),
+        "seconds_an_epoch": min(epochs),
+    }
+
+
+@torch.inference_mode()
+def tested(net: Any, clips: Clips, samples: Any) -> dict[str, Any]:
+    net.eval()
+    parts = np.array_split(samples, len(samples) // 8)
+    found = torch.cat([late(net, clips.plain[part]).argmax(1) for part in parts]).numpy()
+    labels = clips.manifest.labels
+    confusion = np.zeros((len(labels), len(labels)), int)
+    np.add.at(confusion, (clips.targets[samples].numpy(), found), 1)
+    return {
+        "samples": len(samples),
+        "hits": int(confusion.trace()),
+        "labels": list(labels),
+        "confusion": confusion.tolist(),
+    }
+
+
+def run(clips: Clips, one: Run, out: Path) -> None:
+    """Train and test, and write what came out, unless that is done."""
+    result = out / f"{one.name}.json"
     if result.exists():
         return
-    recipe = one.recipe()
-    manifest = Manifest.read(media / DATA[one.data][0]).stratified(FOLDS, one.fold, seed=0)
-    torch.manual_seed(one.seed)
-    net = create_model(
-        recipe.model,
-        classes=manifest.labels,
-        **({"frames": recipe.frames} if recipe.frames else {}),
-    )
-    trained = train(net, manifest.split("train"), recipe, out=out, resume=True)
-    cache = Cache(Path(recipe.cache), recipe.cache_fps) if recipe.cache else None
-    found = evaluate(trained.last, manifest.split("val"), views=(1, 1), cache=cache, workers=1)
-    history = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rates = [json.loads(line)["clips_per_s"] for line in history]
-    losses = [json.loads(line)["train_loss"] for line in history]
     row = {
         "run": one.name,
         "data": one.data,
@@ -149,20 +291,11 @@ def run(media: Path, one: Run, out: Path) -> None:
         "fold": one.fold,
         "seed": one.seed,
         "scratch": one.scratch,
-        "samples": found.samples,
-        "hits": round(found.metrics.top1 * found.samples),
-        "labels": list(found.labels),
-        "confusion": found.metrics.confusion.tolist(),
-        "train_loss": losses[-1],
-        "seconds_an_epoch": found_seconds(rates, len(manifest.split("train"))),
+        **train(clips, one),
     }
     with whole_file(result) as path:
         path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-
-
-def found_seconds(rates: list[float], clips: int) -> float:
-    """The fastest epoch: the others were disturbed."""
-    return round(clips / max(rates), 1)
+    print(one.name, f"{row['hits']} of {row['samples']}", flush=True)
 
 
 def main() -> None:
@@ -178,11 +311,14 @@ def main() -> None:
 
         write(arguments.out)
         return
+    make_folder(arguments.out)
+    known: dict[str, Clips] = {}
     part, of = arguments.part
     for number, one in enumerate(queue()):
         if number % of == part and arguments.only in (None, one.way):
-            run(arguments.media, one, arguments.out)
-            print(one.name, "done", flush=True)
+            if one.data not in known:
+                known = {one.data: clips_of(arguments.media, one.data, arguments.out)}
+            run(known[one.data], one, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from motions6 import cpu, swaps
-from time_rules import FOLDS, RECIPE, WAYS, Run, model, queue
+from time_rules import FOLDS, RECIPE, WAYS, model, queue, recipe_of
 
 from marey.files import whole_file
 from marey.models._cost import cost
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 
 def write(out: Path) -> None:
     """Fill in the page from the runs that are there."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*/result.json")]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")]
     done = {row["run"] for row in rows}
     missing = [one.name for one in queue() if one.name not in done]
     main = {way: found for way in WAYS if (found := pick(rows, "motions6", way))}
@@ -77,12 +77,12 @@ def swapped(rows: Rows) -> tuple[int, int]:
 def costs(ways: Iterable[str]) -> list[tuple[int, int, float]]:
     """Parameters, multiplications and milliseconds of each way; one clip, one thread, in turn."""
     torch.set_num_threads(1)
-    prepare = Run("motions6", "none", 0).recipe()
+    prepare = recipe_of("motions6")
     height, width = prepare.size if isinstance(prepare.size, tuple) else (112, 112)
     frames = prepare.frames or 8
     nets: list[Net] = []
     for way in ways:
-        net = create_model(model(way, scratch=True), classes=6, frames=frames)
+        net = create_model(model(way), classes=6, frames=frames)
         channels_last(net)
         nets.append(net)
     clip = torch.randn(1, frames, height, width, 3).permute(0, 4, 1, 2, 3)

@@ -208,6 +208,16 @@ def test_layers_that_pad_by_the_picture_and_standardise(kind: str, stride: int) 
         timed(image, "split:width=paper", frames=4)
 
 
+def test_layers_that_see_windows_of_a_frame_are_left_alone() -> None:
+    """Their batch is windows, which would pass for frames; at 224 pixels there are several."""
+    net = timed(timm.create_model("efficientvit_m0", num_classes=7), "full", frames=4)
+    assert net.report.time is not None
+    left = dict(net.report.time.left)
+    assert len(left) == 9  # four heads with two each, and what joins them
+    assert set(left.values()) == {"it sees windows of a frame as pictures of their own"}
+    assert not {change.name for change in net.report.time.changes} & set(left)
+
+
 def test_channels_last_features_and_pools_join_other_rules() -> None:
     check(list(sweep([subject("mambaout_femto")], ["full+pool", "pool+tam"])))
 

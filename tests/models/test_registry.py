@@ -75,7 +75,11 @@ def test_a_tag_alone_names_its_only_owner() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("r3d18", "r3d_18"), ("r3d_18.k40", "r3d_18.k400"), ("efficientnet_lite", "efficientnet_lite0")],
+    [
+        ("r3d18", "r3d_18"),
+        ("r3d_18.k40", "r3d_18.k400"),
+        ("efficientnet_lite", "efficientnet_lite0"),
+    ],
 )
 def test_an_unknown_name_brings_the_nearest(name: str, near: str) -> None:
     with pytest.raises(ModelError, match=f"no model is called '{name}'. Did you mean .*{near}"):

@@ -141,6 +141,20 @@ def test_a_depthwise_inflated_convolution_learns_as_torchs() -> None:
     )
 
 
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("space", [1, 2])
+def test_a_pointwise_convolution_inflated(ends: Ends, groups: int, space: int) -> None:
+    """The 3x1x1 kernels of I3D's bottlenecks, which run as pictures where they do not stride."""
+    conv = nn.Conv2d(4, 8, 1, groups=groups, stride=space)
+    layer = SpaceTimeConv(conv, Clock(2), ends=ends, stride=2)
+    nn.init.normal_(layer.weight)
+    clip = torch.randn(2, 4, 5, 6, 7)
+    wide = extended(clip, *reach(3, 1, ends), ends)
+    expected = F.conv3d(wide, layer.weight, layer.bias, (2, space, space), groups=groups)
+    torch.testing.assert_close(unfold(layer(fold(clip)), 2), expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("init", "ends"), [("centre", e) for e in ENDS] + [("mean", "replicate")])
 def test_inflation_keeps_a_still_clips_answer(init: str, ends: Ends) -> None:
     conv = nn.Conv2d(3, 6, 3, padding=1)

@@ -60,14 +60,16 @@ class Block:
 
     @property
     def branch(self) -> list[Layer]:
-        return [layer for layer in self.layers if not layer.shortcut]
+        """Without the shortcut's layers, and those of gates, which see maps of 1x1."""
+        return [layer for layer in self.layers if not layer.shortcut and layer.pixels > 1]
 
 
 @dataclass(slots=True)
 class Trace:
     """The network as it ran. `features` is the shape of the map or vector of one picture.
 
-    `functional` names the modules that convolve with a parameter of their own by a function call;
+    `functional` names the modules that convolve with a parameter of their own by a function call,
+    `windowed` the convolutions that get parts of a picture as pictures of their own;
     `head` the children that only the head uses; `last` the linear layer that made the output;
     `plain` the modules that were given one tensor and nothing else.
     """
@@ -75,6 +77,7 @@ class Trace:
     layers: list[Layer]
     blocks: list[Block]
     functional: list[str]
+    windowed: list[str]
     features: tuple[int, ...]
     head: set[str]
     last: str | None
@@ -148,6 +151,7 @@ class _Watch(TorchFunctionMode):
         self.called: dict[str, set[bool]] = {}
         self.alone: dict[str, bool] = {}
         self.functional: dict[str, None] = {}
+        self.windowed: dict[str, None] = {}
         self.linear: tuple[str, Tensor] | None = None
         hooks: Iterable[Any] = [
             hook
@@ -171,7 +175,10 @@ class _Watch(TorchFunctionMode):
         alone = len(inputs) == 1 and isinstance(inputs[0], Tensor)
         self.alone[name] = alone and self.alone.get(name, True)
         if isinstance(module, nn.Conv2d) and inputs and isinstance(inputs[0], Tensor):
-            self.convs.setdefault(name, module)
+            if inputs[0].shape[0] == 1:  # as many pictures as were given
+                self.convs.setdefault(name, module)
+            else:
+                self.windowed.setdefault(name)
 
     def _leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._stack.pop()
@@ -216,6 +223,7 @@ class _Watch(TorchFunctionMode):
             layers=layers,
             blocks=[block for block in blocks.values() if block.branch],
             functional=list(self.functional),
+            windowed=list(self.windowed),
             features=tuple(features.shape[1:]),
             head={name for name, where in self.called.items() if where == {True}},
             last=self.linear[0] if self.linear and self.linear[1] is output else None,

@@ -199,7 +199,7 @@ def timed(
         joined(rules),
         tuple(site.changes),
         _new(made),
-        dict.fromkeys(seen.functional, _CALLED),
+        dict.fromkeys(seen.functional, _CALLED) | dict.fromkeys(seen.windowed, _WINDOWED),
     )
     made.to(next(net.parameters()))  # new layers on the same device, of the same precision
     made.input = prepare
@@ -211,6 +211,7 @@ def timed(
 
 
 _CALLED = "it convolves by a function call, for each frame"
+_WINDOWED = "it sees windows of a frame as pictures of their own"
 
 
 def _entries(net: nn.Module) -> list[tuple[str, Tensor]]:

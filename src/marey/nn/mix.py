@@ -45,6 +45,21 @@ def add_difference(kernel: Tensor, layer: OverTime, dim: int) -> None:
     kernel.select(dim, max(layer.centre - 1, 0)).sub_(change)
 
 
+def _over_time(
+    clip: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+    groups: int,
+) -> Tensor:
+    """N T C H W, by a kernel over time alone, O I k → (N*T') C' H W."""
+    picture, kernel = _as_picture(clip), weight[..., None]
+    mixed = F.conv2d(picture, kernel, bias, (stride, 1), (padding, 0), (dilation, 1), groups)
+    return _as_frames(mixed, clip.shape[3])
+
+
 class TimeConv(OverTime):
     """A convolution over time alone, k x 1 x 1: dense, or with `groups` as in any convolution.
 
@@ -78,15 +93,7 @@ class TimeConv(OverTime):
             padding = self.before
         else:
             clip = self.surround(clip)
-        mixed = F.conv2d(
-            _as_picture(clip),
-            self.weight[..., None],
-            stride=(self.stride, 1),
-            padding=(padding, 0),
-            dilation=(self.dilation, 1),
-            groups=self.groups,
-        )
-        return _as_frames(mixed, frames.shape[2])
+        return _over_time(clip, self.weight, None, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, {super().extra_repr()}"
@@ -254,12 +261,18 @@ class SpaceTimeConv(OverTime):
         """(N*T) C H W → (N*T') C' H' W'."""
         clip, padding = self.clips(self.pad(frames) if self.pad else frames), 0
         kernel, offset = self.taps(), self.offset()
-        if _left_to_loops(clip, kernel, self.groups):
+        over_time = kernel.shape[-2:] == self.strides[1:] == (1, 1) and self.padding == (0, 0)
+        if not over_time and _left_to_loops(clip, kernel, self.groups):
             return self._as_images(clip, kernel)
         if self.ends == "zeros":
             padding = self.before
         else:
             clip = self.surround(clip)
+        if over_time:
+            flat = kernel[..., 0, 0]
+            return _over_time(
+                clip, flat, offset, self.strides[0], padding, self.dilation, self.groups
+            )
         clip = clip.transpose(1, 2)
         around = (padding, *self.padding)
         if self.groups == clip.shape[1]:
@@ -405,7 +418,8 @@ class TemporalAdaptive(OverTime):
         # ends they are zero, or those of the end frames, so that any frame, or that one, will do.
         gates, taps = self.surround(gate), kernel.permute(2, 0, 1)[:, :, None, :, None, None]
         weights = [(gates[:, k : k + self.frames] * tap).unbind(1) for k, tap in enumerate(taps)]
-        mixed = [_weighted(clip.unbind(1), weights, t, self.centre) for t in range(self.frames)]
+        seen = clip.unbind(1)
+        mixed = [_weighted(seen, weights, t, self.centre) for t in range(self.frames)]
         pixels = torch.stack([frame.permute(0, 2, 3, 1) for frame in mixed], 1)
         return pixels.flatten(0, 1).permute(0, 3, 1, 2)
 

@@ -200,7 +200,9 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 SIZES: Final[Mapping[str, int]] = {
     "coatnet_pico_rw_224": 224,
     "convmixer_768_32": 28,
+    "csatv2": 128,
     "efficientformerv2_s0": 224,
+    "efficientvit_m0": 128,
     "inception_resnet_v2": 96,
     "inception_v3": 96,
     "inception_v4": 96,
