@@ -56,7 +56,7 @@ def test_rules_in_sequence() -> None:
         ("tam:kernel=0", "kernel is 0. Give a whole number"),
         ("tam:kernel=x", "kernel is 'x'. Give a whole number"),
         ("tam:init=mean", r"init is 'mean'. Choose from identity, shift, difference, paper"),
-        ("full:init=identity", r"Choose from centre, mean, paper"),
+        ("full:init=identity", r"Choose from centre, mean, difference, paper"),
         ("tam:ends=mirror", "Choose from zeros, replicate, causal"),
         ("full:stages=a", "stages is .* Give numbers of stages"),
         ("tam:match=(", "match is '.'.*Give a regex"),
@@ -72,10 +72,18 @@ def test_what_is_wrong_is_said(text: str, message: str) -> None:
         sequence(text)
 
 
+def test_what_a_rule_does_not_say_can_be_said_for_it() -> None:
+    given = {"init": "difference", "stages": "last"}
+    assert str(Rule("full").otherwise(given)) == "full:stages=last:init=difference"
+    assert str(Rule("full", stages=2, init="mean").otherwise(given)) == "full:stages=2,:init=mean"
+    assert str(Rule("gate").otherwise(given)) == "gate:stages=last"
+    assert Rule("rnn").otherwise(given) == Rule("rnn")
+
+
 def test_options_are_attributes_and_there_are_no_others() -> None:
     assert Rule("shift").share == 8
     assert not hasattr(Rule("shift"), "relu")
 
 
 def test_examples_run() -> None:
-    assert doctest.testmod(module) == (0, 2)
+    assert doctest.testmod(module) == (0, 3)

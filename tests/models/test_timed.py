@@ -165,7 +165,7 @@ def test_what_a_rule_is_about() -> None:
     assert changed("mixed:stages=2,3,4") == convs[4:]  # rMC3
     assert changed("tam") == changed("shift") == firsts
     assert changed("tam:every=2") == firsts[::2]
-    assert changed("tam:stages=4") == firsts[-2:]
+    assert changed("tam:stages=4") == changed("tam:stages=last") == firsts[-2:]
     assert changed(r"tam:match=layer3\.1") == ["layer3.1.conv1"]
     assert changed("full:stride=2,:stages=2") == ["layer2.0.downsample.0", *convs[4:8]]
     assert changed("pool:stages=2,3") == ["layer2", "layer3"]

@@ -256,3 +256,34 @@ def test_missing_libraries_are_named(
         MissingExtraError, match=r"need accelerate. Run: pip install 'marey\[train\]'"
     ):
         run(toy, tmp_path / "run")
+
+
+def test_rules_in_the_models_name_get_the_recipes_options(toy: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.replace(
+        {
+            "model": "timm/test_resnet+tam",
+            "pretrained": False,
+            "size": 64,
+            "frames": 3,
+            "epochs": 1,
+            "freeze": "early",
+            "time.stages": "last",
+            "time.init": "difference",
+        }
+    )
+    done = train_from(toy, recipe, out=tmp_path / "run")
+    assert done.warnings == (
+        "timm/test_resnet+tam:stages=last:init=difference started untrained, without weights",
+    )
+    trained = load_checkpoint(done.last)
+    assert trained.options["rule"] == "tam:stages=last:init=difference"
+    assert (trained.options["frames"], trained.input.frames) == (3, 3)
+    everywhere = recipe.replace({"time": {}})
+    told = train_from(toy, everywhere, out=tmp_path / "other").warnings
+    assert "3 of 4 new layers over time stand in frozen stages and do not learn" in told[-1]
+
+
+def test_a_name_with_weights_is_not_untrained(toy: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.replace({"model": "efficientnet_lite0.in1k", "pretrained": False})
+    with pytest.raises(RecipeError, match="names weights, but pretrained is false"):
+        train_from(toy, recipe, out=tmp_path / "run")

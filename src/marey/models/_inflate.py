@@ -13,7 +13,7 @@ from torch import nn
 
 from marey.errors import ModelError
 from marey.models._layers import gates, geometry
-from marey.models._rule import Rule
+from marey.models._rule import LAST, Rule
 from marey.models._trace import Block, Layer, Trace
 from marey.nn.mix import (
     GivenCentreConv,
@@ -101,8 +101,12 @@ def _of_block(block: Block, which: str) -> Layer:
     return block.branch[0]
 
 
+def _stages(trace: Trace, rule: Rule) -> tuple[int, ...]:
+    return (max(trace.stages),) if rule.stages == LAST else rule.stages
+
+
 def _wanted(layer: Layer, trace: Trace, rule: Rule) -> bool:
-    if rule.stages is not None and layer.stage not in rule.stages:
+    if rule.stages is not None and layer.stage not in _stages(trace, rule):
         return False
     if rule.match is not None and not re.search(rule.match, layer.name):
         return False
@@ -224,7 +228,7 @@ def _gate(site: Site, rule: Rule) -> None:
 
 
 def _pool(site: Site, rule: Rule) -> None:
-    for stage in rule.stages:
+    for stage in _stages(site.trace, rule):
         first = next((layer for layer in site.trace.layers if layer.stage == stage), None)
         if first is None:
             raise ModelError(

@@ -174,6 +174,17 @@ def best_name(name: str | os.PathLike[str], *, bare: bool = False) -> str:
     return replace(asked, tag=None if bare else asked.tag or asked.entry.default).name
 
 
+def with_rule_options(name: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
+    """`name` with these options for the rules in it, where they do not say their own."""
+    if _is_folder(name):
+        return os.fspath(name)
+    asked = resolve(os.fspath(name))
+    if not asked.rule:
+        return asked.name
+    rules = [rule.otherwise(options) for rule in sequence(asked.rule)]
+    return replace(asked, rule=joined(rules)).name
+
+
 def model_options(name: str | os.PathLike[str]) -> dict[str, Any]:
     """The options that a network of this name takes, with their defaults; a folder takes none."""
     return {} if _is_folder(name) else resolve(os.fspath(name)).entry.options

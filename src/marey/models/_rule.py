@@ -45,6 +45,9 @@ KINDS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 )
 """Each kind of rule, and its options with their defaults. `docs/timed.md` explains them."""
 
+LAST: Final = "last"
+"""As `stages`: the last of the network's stages, whichever number it has."""
+
 HEADS: Final = ("segments", "rnn", "conv1d")
 """The kinds that are heads: they keep the order of the frames' features."""
 
@@ -117,6 +120,21 @@ class Rule:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+    def otherwise(self, options: Mapping[str, Any]) -> Rule:
+        """The rule with these options where it has them, and where it does not say its own.
+
+        >>> Rule("tam", kernel=5).otherwise({"init": "difference", "kernel": 7, "parts": 2})
+        Rule('tam:kernel=5:init=difference')
+        """
+        defaults = KINDS[self.kind]
+        said = {name: value for name, value in self._options.items() if value != defaults[name]}
+        fitting = {
+            name: value
+            for name, value in options.items()
+            if name in defaults and (name != "init" or value in _INITS[self.kind])
+        }
+        return Rule(self.kind, **{**fitting, **said})
 
     @classmethod
     def parse(cls, text: str) -> Rule:
@@ -199,6 +217,8 @@ def _checked(kind: str, name: str, value: Any) -> Any:
                 where=where,
                 do=f"Choose from {', '.join(str(c) for c in choices if c is not None)}.",
             )
+        return value
+    if name == "stages" and value == LAST:
         return value
     if name in ("stages", "stride"):
         if isinstance(value, int) and not isinstance(value, bool):

@@ -127,7 +127,6 @@ HYBRIDS: Final[Mapping[str, tuple[str, ...]]] = {
     "byoanet": ("lambda_resnet26t",),
     "byobnet": ("resnet50_clip",),
     "cpubone": ("cpubone_nano",),
-    "csatv2": ("csatv2",),
     "edgenext": ("edgenext_xx_small",),
     "efficientformer_v2": ("efficientformerv2_s0",),
     "efficientvit_mit": ("efficientvit_b0",),
@@ -189,6 +188,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
         ),
         "transformers with windows or pyramids: they convolve only beside the attention",
     ),
+    "csatv2": "frequencies for pixels, and attention over maps of one channel",
     "mlp_mixer": "no convolution but the one that cuts patches",
     "sequencer": "LSTMs over rows and columns",
     "efficientformer": "ends in tokens",
@@ -200,7 +200,6 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 SIZES: Final[Mapping[str, int]] = {
     "coatnet_pico_rw_224": 224,
     "convmixer_768_32": 28,
-    "csatv2": 128,
     "efficientformerv2_s0": 224,
     "efficientvit_m0": 128,
     "inception_resnet_v2": 96,

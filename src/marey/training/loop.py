@@ -23,7 +23,7 @@ from marey.data.survey import survey
 from marey.errors import DataError, RecipeError
 from marey.files import make_folder
 from marey.models._net import Net, freeze, replace_head
-from marey.models._registry import best_name, create_model, model_options
+from marey.models._registry import best_name, create_model, model_options, with_rule_options
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe
@@ -64,7 +64,7 @@ def train_from(
     """
     require_train_extra()
     manifest = Manifest.read(data)
-    name = starting_point(recipe)
+    name = with_rule_options(starting_point(recipe), recipe.time)
     options = dict(recipe.options)
     if recipe.frames and "frames" in model_options(name):
         options.setdefault("frames", recipe.frames)
@@ -105,6 +105,7 @@ def train(
     net.input = recipe.input(net.input)
     stages = net.early() if recipe.freeze == "early" else recipe.freeze
     freeze(net, stages, norms=recipe.freeze_norms)
+    warnings.extend(_told_of_frozen(net))
     identity = _identity(net, manifest, recipe)
     saved = _saved(out, identity, resume=resume)
     if saved is None or not saved["progress"]["finished"]:
@@ -135,6 +136,18 @@ def _told_of_loading(net: Net) -> list[str]:
         return []
     new = [f"the head is new, of {net.classes} classes"] if report.new_head else []
     return [*new, *dataclasses.replace(report, new_head=False).warnings]
+
+
+def _told_of_frozen(net: Net) -> list[str]:
+    """New layers over time that stand in frozen stages will never learn."""
+    new = net.report.time.new if net.report.time else ()
+    frozen = [name for name in new if not net.get_parameter(name).requires_grad]
+    if not frozen:
+        return []
+    return [
+        f"{len(frozen)} of {len(new)} new layers over time stand in frozen stages and do not "
+        "learn; put the rule into later stages (stages=last), or freeze fewer"
+    ]
 
 
 def _identity(net: Net, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Recipe:
     model: str = "efficientnet_lite0.in1k"
     options: Mapping[str, Any] = field(default_factory=dict)
     pretrained: bool = True
+    time: Mapping[str, Any] = field(default_factory=dict)
 
     frames: int | None = None
     sampling: Sampling | None = None
@@ -109,15 +110,16 @@ class Recipe:
         """The recipe with other values, as `--set key=value` gives them.
 
         Strings are read as TOML values where they are one ("1e-3", "false", "[0.3, 1.0]"). The
-        empty string takes a key back to its default; `options.NAME` sets one option of the model.
+        empty string takes a key back to its default; `options.NAME` sets one option of the model,
+        `time.NAME` one of its rules.
         """
         keys = self.to_dict()
         defaults = Recipe().to_dict()
         for name, text in settings.items():
             value = _parsed(text) if isinstance(text, str) else text
             table, _, option = name.partition(".")
-            if table == "options" and option:
-                keys["options"] = {**keys["options"], option: value}
+            if table in ("options", "time") and option:
+                keys[table] = {**keys[table], option: value}
             else:
                 keys[name] = defaults.get(name) if value == "" else value
         return self.from_dict(keys)
