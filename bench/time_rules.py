@@ -21,6 +21,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,11 +58,12 @@ class Way(NamedTuple):
     words: str
 
 
-LATE = "stages=4"
+LATE = "stages=last"
 WAYS = {
     "none": Way("none", "frames averaged (TSN)"),
     "tam": Way(f"tam:{LATE}", "TAM from the identity"),
     "tam-difference": Way(f"tam:{LATE}:init=difference", "TAM from differences"),
+    "tam-difference-5": Way(f"tam:{LATE}:init=difference:kernel=5", "the same, five frames"),
     "full": Way(f"full:{LATE}", "3D kernels (I3D, rMC) from the centre"),
     "full-difference": Way(f"full:{LATE}:init=difference", "3D kernels from differences"),
     "full-last": Way(
@@ -127,6 +129,7 @@ def queue() -> Iterator[Run]:
         yield from (Run("motions6", way, number, scratch=True) for number in range(FOLDS))
 
 
+@cache
 def recipe_of(data: str) -> Recipe:
     return Recipe.read(RECIPE).replace(DATA[data][1])
 

@@ -11,7 +11,7 @@ from marey.models._cost import cost
 from marey.models._image_nets import image_net
 from marey.models._registry import create_model
 from marey.models._weights import load_state
-from marey.nn.mix import SpaceTimeConv
+from marey.nn.inflated import SpaceTimeConv
 from marey.nn.time import fold, unfold
 
 SIZES = {0: 224, 1: 240, 2: 260, 3: 300, 4: 380}

@@ -18,7 +18,8 @@ from marey.models._net import param_groups, replace_head
 from marey.models._registry import create_model, load_checkpoint
 from marey.models._weights import load_state
 from marey.models.timed import Timed, timed
-from marey.nn.mix import SpaceTimeConv, TemporalAggregation, TemporalShift, TimeConv
+from marey.nn.inflated import SpaceTimeConv
+from marey.nn.mix import TemporalAggregation, TemporalShift, TimeConv
 from marey.nn.time import OverTime
 
 # Rules that start where a still clip has the image network's answer.

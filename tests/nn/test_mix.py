@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
+from marey.nn.inflated import GivenCentreConv, SpaceTimeConv
 from marey.nn.mix import (
-    GivenCentreConv,
-    SpaceTimeConv,
     TemporalAdaptive,
     TemporalAggregation,
     TemporalShift,

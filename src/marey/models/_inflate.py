@@ -15,9 +15,8 @@ from marey.errors import ModelError
 from marey.models._layers import gates, geometry
 from marey.models._rule import LAST, Rule
 from marey.models._trace import Block, Layer, Trace
+from marey.nn.inflated import GivenCentreConv, SpaceTimeConv
 from marey.nn.mix import (
-    GivenCentreConv,
-    SpaceTimeConv,
     TemporalAdaptive,
     TemporalAggregation,
     TemporalShift,
@@ -46,7 +45,6 @@ class Site:
     clock: Clock
     frames: int
     changes: list[Change] = field(default_factory=list)
-    left: dict[str, str] = field(default_factory=dict)
     placed: dict[nn.Module, str] = field(default_factory=dict)
     stride: int = 1
 

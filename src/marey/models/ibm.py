@@ -39,7 +39,7 @@ from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights
 from marey.models.timed import Timed, timed
-from marey.nn.mix import SpaceTimeConv
+from marey.nn.inflated import SpaceTimeConv
 
 _TAPS = ("prev", "curr", "next")
 _OVER_TIME = r"\.conv\d_t\.weight$"

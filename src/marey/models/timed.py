@@ -23,7 +23,7 @@ from marey.models._net import Net, check_labels
 from marey.models._rule import Rule, Rules, joined, sequence
 from marey.models._trace import Layer, Trace, blank, trace
 from marey.nn.heads import HEADS, Head, Mean, Segments
-from marey.nn.mix import SpaceTimeConv
+from marey.nn.inflated import SpaceTimeConv
 from marey.nn.time import Clock, Folded
 from marey.types import Input
 
@@ -181,27 +181,21 @@ def timed(
     before = {id(value): name for name, value in _entries(image)}
     seen = trace(image, prepare.size)
     _refuse_no_convnet(image, seen.layers, seen.features)
-    clock = Clock()
     halves = cut(image, seen)
     parts = _parts(halves.body(image), seen)
-    site = Site(image, seen, clock, frames)
+    site = Site(image, seen, Clock(), frames)
     # A pool stands before whole parts and renames what is in them, so it comes last.
     for one in sorted(rules, key=lambda one: one.kind == "pool"):
         if not one.is_head:
             site.apply(one)
     body = Folded(
-        halves.body(image), clock, method=halves.method, stride=site.stride, last=halves.last
+        halves.body(image), site.clock, method=halves.method, stride=site.stride, last=halves.last
     )
     head = _head(image, halves, rules, classes, dropout)
     made = Timed(body, head, parts, _early(parts, seen))
-    made.image_names = _names(made, before, site, halves)
-    made.report.time = TimeReport(
-        joined(rules),
-        tuple(site.changes),
-        _new(made),
-        dict.fromkeys(seen.functional, _CALLED) | dict.fromkeys(seen.windowed, _WINDOWED),
-    )
     made.to(next(net.parameters()))  # new layers on the same device, of the same precision
+    made.image_names = _names(made, before, site, halves)
+    made.report.time = TimeReport(joined(rules), tuple(site.changes), _new(made), _left(seen))
     made.input = prepare
     made.architecture = made.name = _architecture(net)
     made.options = {"rule": joined(rules), "frames": frames, "dropout": dropout}
@@ -210,8 +204,11 @@ def timed(
     return made.eval()
 
 
-_CALLED = "it convolves by a function call, for each frame"
-_WINDOWED = "it sees windows of a frame as pictures of their own"
+def _left(seen: Trace) -> dict[str, str]:
+    """What no rule can change, with the reason."""
+    called = dict.fromkeys(seen.functional, "it convolves by a function call, for each frame")
+    windowed = "it sees windows of a frame as pictures of their own"
+    return called | dict.fromkeys(seen.windowed, windowed)
 
 
 def _entries(net: nn.Module) -> list[tuple[str, Tensor]]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from marey.errors import ModelError
 from marey.models._rule import sequence
 from marey.models.timed import Timed, timed
-from marey.nn.mix import SpaceTimeConv
+from marey.nn.inflated import SpaceTimeConv
 
 RULES = (
     "none",
