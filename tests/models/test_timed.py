@@ -300,6 +300,28 @@ def test_stages_are_the_networks_own() -> None:
     assert names == ["conv_stem", *(f"blocks.{k}" for k in range(7)), "conv_head", "head"]
 
 
+class Windows(nn.Module):
+    """Cuts large pictures into four, and so hides from a look at a small one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        windows = x.shape[-1] > 224
+        if windows:
+            x = torch.cat([half for part in x.chunk(2, 2) for half in part.chunk(2, 3)])
+        x = self.conv(x).mean((2, 3))
+        return self.linear(x.unflatten(0, (4, -1)).mean(0) if windows else x)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def test_windows_are_not_taken_for_frames() -> None:
+    net = timed(Windows(), "full", frames=4)
+    assert net(torch.randn(1, 3, 4, 224, 224)).shape == (1, 2)
+    with pytest.raises(ModelError, match="16 pictures of 1 clips of 4 frames: .* into windows"):
+        net(torch.randn(1, 3, 4, 256, 256))
+
+
 def test_what_is_early() -> None:
     assert create_model("efficientnet_lite0").early() == 6
     assert timed(image("resnet18"), "full", frames=4).early() == 4

@@ -14,6 +14,7 @@ This page is generated; a test holds it to the registry. To write it anew:
 
 A bare name (`r3d_18`) is an untrained network and downloads nothing. `name.tag` loads weights, and
 a tag alone does where only one network has it. `marey show NAME` tells all that is known of one.
+`timm/NAME+RULE` is any convolutional network of timm's with time put into it: [timed.md](timed.md).
 
 ## Networks
 

@@ -39,7 +39,7 @@ def unfold(frames: Tensor, clips: int) -> Tensor:
 
 @dataclass
 class Clock:
-    """How many clips are folded into the batch: written by `Folded`, read by what mixes time.
+    """How many clips, and frames of each, lie in the batch: written by `Folded`, read by layers.
 
     One clock belongs to one network and one forward pass at a time; two threads that call the same
     network with different batches need a copy each. `past` is the memory of a stream: for each
@@ -47,6 +47,7 @@ class Clock:
     """
 
     clips: int = 1
+    frames: int | None = None
     past: dict[int, Tensor] | None = field(default=None, repr=False)
 
 
@@ -78,7 +79,7 @@ class Folded(nn.Module):
                 f"a clip of {frames} frames is shorter than the stride over time, {self.stride}",
                 do=f"Give at least {self.stride} frames.",
             )
-        self.clock.clips = clips
+        self.clock.clips, self.clock.frames = clips, frames
         maps: Tensor = getattr(self.net, self.method)(fold(clip))
         if self.last:
             maps = maps.permute(0, 3, 1, 2)
@@ -114,8 +115,15 @@ class OverTime(nn.Module):
         return (self.kernel - 1 - self.centre) * self.dilation
 
     def clips(self, frames: Tensor) -> Tensor:
-        """(N*T) C H W → N T C H W, a view."""
-        return by_clip(frames, self.clock.clips)
+        """(N*T) C H W → N T C H W, a view; ModelError if these are not the clip's frames."""
+        clips, most = self.clock.clips, self.clock.frames
+        if most is not None and frames.shape[0] > clips * most:
+            raise ModelError(
+                f"a layer over time gets {frames.shape[0]} pictures of {clips} clips of {most} "
+                "frames: the network cuts frames of this size into windows before it",
+                do="Give pictures of the network's own size, or leave the layer out (`match`).",
+            )
+        return by_clip(frames, clips)
 
     def surround(self, clip: Tensor) -> Tensor:
         """N T C H W → N before+T+after C H W, with what the kernel sees beyond the ends."""
