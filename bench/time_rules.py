@@ -64,10 +64,16 @@ WAYS = {
     "tam": Way(f"tam:{LATE}", "TAM from the identity"),
     "tam-difference": Way(f"tam:{LATE}:init=difference", "TAM from differences"),
     "tam-difference-5": Way(f"tam:{LATE}:init=difference:kernel=5", "the same, five frames"),
+    "tam-last": Way(
+        "tam:layers=last:kernel=5:init=difference",
+        "TAM from differences before the last 1x1 layer, five frames",
+    ),
     "full": Way(f"full:{LATE}", "3D kernels (I3D, rMC) from the centre"),
     "full-difference": Way(f"full:{LATE}:init=difference", "3D kernels from differences"),
-    "full-last": Way(
-        "full:layers=pointwise:match=conv_head:kernel=5", "the last 1x1 layer as 5x1x1"
+    "full-last": Way("full:layers=last:kernel=5", "the last 1x1 layer as 5x1x1"),
+    "full-last-difference": Way(
+        "full:layers=last:kernel=5:init=difference",
+        "the same, from differences",
     ),
     "split": Way(f"split:{LATE}", "(2+1)D, S3D from the identity"),
     "split-difference": Way(f"split:{LATE}:init=difference", "(2+1)D, S3D from differences"),
@@ -80,7 +86,6 @@ WAYS = {
     "conv1d": Way("conv1d", "head with convolutions"),
     "both": Way(f"tam:{LATE}:init=difference+segments:parts=4", "TAM from differences, and parts"),
 }
-REPEATED = ("none", "tam", "tam-difference", "full", "full-last", "segments")
 
 # What the clips need: motions6 is nearly black, and shown whole.
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
@@ -118,15 +123,18 @@ class Run:
 
 def queue() -> Iterator[Run]:
     """All runs, the most telling first."""
-    for fold_number in range(FOLDS):
-        yield from (Run("motions6", way, fold_number) for way in WAYS)
+    for number in range(FOLDS):
+        yield from (Run("motions6", way, number) for way in WAYS)
     for way in ("none", "tam-difference", "segments"):
         yield from (Run("fights", way, number) for number in range(FOLDS))
     for seed in (1, 2):
-        for way in REPEATED:
+        for way in ("none", "tam-difference", "full-last-difference", "full"):
             yield from (Run("motions6", way, number, seed) for number in range(FOLDS))
-    for way in ("none", "full"):
+    for way in ("none", "tam-difference"):
         yield from (Run("motions6", way, number, scratch=True) for number in range(FOLDS))
+    for seed in (1, 2):
+        for way in ("tam", "segments"):
+            yield from (Run("motions6", way, number, seed) for number in range(FOLDS))
 
 
 @cache

@@ -13,7 +13,11 @@ from marey.testing.videos import make_video
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Pages whose Python runs as it stands, with the videos that it names.
-RUN = {"README.md": ["carphone.mp4"], "docs/video.md": ["goal.mp4"]}
+RUN: dict[str, list[str]] = {
+    "README.md": ["carphone.mp4"],
+    "docs/video.md": ["goal.mp4"],
+    "docs/timed.md": [],
+}
 
 
 @pytest.mark.parametrize("page", RUN)

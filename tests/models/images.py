@@ -8,17 +8,7 @@ import timm
 import torch
 from torch import nn
 
-
-def randomise(net: nn.Module, seed: int = 0) -> None:
-    """Draw all norms, biases and scales: as timm starts them, residual branches add nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    entries = [*net.named_parameters(), *net.named_buffers()]
-    with torch.no_grad():
-        for name, value in entries:
-            if value.ndim <= 1 and value.is_floating_point():
-                drawn = torch.rand(value.shape, generator=generator)
-                large = name.endswith(("weight", "var", "gamma", "gain"))
-                value.copy_(drawn + 0.5 if large else 0.2 * (drawn - 0.5))
+from marey.testing.sweep import randomise
 
 
 def image(name: str = "test_resnet", classes: int = 5, **options: Any) -> nn.Module:

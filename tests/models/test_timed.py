@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from images import clip, image, randomise, still
+from images import clip, image, still
 from torch import nn
 
 import marey.models.timed as module
@@ -21,6 +21,7 @@ from marey.models.timed import Timed, timed
 from marey.nn.inflated import SpaceTimeConv
 from marey.nn.mix import TemporalAggregation, TemporalShift, TimeConv
 from marey.nn.time import OverTime
+from marey.testing.sweep import randomise
 
 # Rules that start where a still clip has the image network's answer.
 KEEPING = [
@@ -169,6 +170,7 @@ def test_what_a_rule_is_about() -> None:
     assert changed("tam:stages=4") == changed("tam:stages=last") == firsts[-2:]
     assert changed(r"tam:match=layer3\.1") == ["layer3.1.conv1"]
     assert changed("full:stride=2,:stages=2") == ["layer2.0.downsample.0", *convs[4:8]]
+    assert changed("full:layers=last") == changed("tam:layers=last") == convs[-1:]
     assert changed("pool:stages=2,3") == ["layer2", "layer3"]
     bottlenecks = timed(image("resnet50"), "gate", frames=4).report.time
     assert bottlenecks is not None
@@ -318,7 +320,7 @@ class Windows(nn.Module):
 def test_windows_are_not_taken_for_frames() -> None:
     net = timed(Windows(), "full", frames=4)
     assert net(torch.randn(1, 3, 4, 224, 224)).shape == (1, 2)
-    with pytest.raises(ModelError, match="16 pictures of 1 clips of 4 frames: .* into windows"):
+    with pytest.raises(ModelError, match=r"16 pictures of 1 clips of 4 frames: .* into windows"):
         net(torch.randn(1, 3, 4, 256, 256))
 
 

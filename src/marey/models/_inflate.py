@@ -79,6 +79,8 @@ def chosen(trace: Trace, rule: Rule) -> list[Layer]:
 def _of_kind(trace: Trace, layers: str) -> list[Layer]:
     # 1x1 maps belong to gates; what carries a shortcut has its branch beside it.
     usual = [layer for layer in trace.layers if not layer.shortcut and layer.pixels > 1]
+    if layers == "last":
+        return usual[-1:]
     if layers in ("first", "middle"):
         if not trace.blocks:
             # Without residual blocks there is no branch: each spatial layer behind the stem.

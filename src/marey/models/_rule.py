@@ -59,7 +59,7 @@ _INITS: Final = {
     "gate": ("mean", "paper"),
 }
 _CHOICES: Final[Mapping[str, tuple[Any, ...]]] = {
-    "layers": ("spatial", "depthwise", "pointwise", "first", "middle", "all"),
+    "layers": ("spatial", "depthwise", "pointwise", "first", "middle", "last", "all"),
     "ends": (None, "zeros", "replicate", "causal"),
     "order": ("space-time", "time-space"),
     "op": ("max", "mean", "pick"),
