@@ -130,7 +130,7 @@ def queue() -> Iterator[Run]:
     for seed in (1, 2):
         for way in ("none", "tam-difference", "full-last-difference", "full"):
             yield from (Run("motions6", way, number, seed) for number in range(FOLDS))
-    for way in ("none", "tam-difference"):
+    for way in ("none", "full-last-difference"):
         yield from (Run("motions6", way, number, scratch=True) for number in range(FOLDS))
     for seed in (1, 2):
         for way in ("tam", "segments"):
