@@ -41,6 +41,7 @@ from marey.models._net import Net, freeze, param_groups
 from marey.models._registry import create_model
 from marey.models.timed import Timed
 from marey.nn.clip import normalise
+from marey.nn.inflated import SpaceTimeConv
 from marey.nn.time import fold, unfold
 from marey.training.recipe import Recipe
 from marey.training.schedule import cosine
@@ -63,17 +64,19 @@ WAYS = {
     "none": Way("none", "frames averaged (TSN)"),
     "tam": Way(f"tam:{LATE}", "TAM from the identity"),
     "tam-difference": Way(f"tam:{LATE}:init=difference", "TAM from differences"),
-    "tam-difference-5": Way(f"tam:{LATE}:init=difference:kernel=5", "the same, five frames"),
+    "tam-difference-5": Way(
+        f"tam:{LATE}:init=difference:kernel=5", "TAM from differences, five frames"
+    ),
     "tam-last": Way(
         "tam:layers=last:kernel=5:init=difference",
-        "TAM from differences before the last 1x1 layer, five frames",
+        "TAM from differences before the last layer",
     ),
     "full": Way(f"full:{LATE}", "3D kernels (I3D, rMC) from the centre"),
     "full-difference": Way(f"full:{LATE}:init=difference", "3D kernels from differences"),
-    "full-last": Way("full:layers=last:kernel=5", "the last 1x1 layer as 5x1x1"),
+    "full-last": Way("full:layers=last:kernel=5", "last 1x1 layer as 5x1x1, from the centre"),
     "full-last-difference": Way(
         "full:layers=last:kernel=5:init=difference",
-        "the same, from differences",
+        "last 1x1 layer as 5x1x1, from differences",
     ),
     "split": Way(f"split:{LATE}", "(2+1)D, S3D from the identity"),
     "split-difference": Way(f"split:{LATE}:init=difference", "(2+1)D, S3D from differences"),
@@ -84,7 +87,9 @@ WAYS = {
     "gru": Way("rnn:cell=gru:width=128", "head with a GRU"),
     "lstm": Way("rnn:width=512", "head with an LSTM"),
     "conv1d": Way("conv1d", "head with convolutions"),
-    "both": Way(f"tam:{LATE}:init=difference+segments:parts=4", "TAM from differences, and parts"),
+    "both": Way(
+        f"tam:{LATE}:init=difference+segments:parts=4", "TAM from differences, head over four parts"
+    ),
 }
 
 # What the clips need: motions6 is nearly black, and shown whole.
@@ -220,7 +225,7 @@ def untrain(net: Timed) -> None:
     image: Any = net.body.net
     for part in (image.blocks[FIRST:], image.conv_head, image.bn2):
         for module in part.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d | SpaceTimeConv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
             elif hasattr(module, "reset_parameters"):
                 module.reset_parameters()

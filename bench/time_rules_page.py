@@ -167,7 +167,7 @@ def plot(main: dict[str, Rows]) -> None:
     from matplotlib.figure import Figure
 
     ways = sorted(main, key=lambda way: accuracy(main[way]))
-    figure = Figure(figsize=(9, 0.42 * len(ways) + 1.4), layout="constrained")
+    figure = Figure(figsize=(11, 0.34 * len(ways) + 1.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     at = np.arange(len(ways))
     for y, way in zip(at, ways, strict=True):
@@ -188,8 +188,8 @@ def plot(main: dict[str, Rows]) -> None:
             f"{wrong}", (100 * wrong / both, y), (4, -3), textcoords="offset points", fontsize=8
         )
     left.set_yticks(at, [WAYS[way].words for way in ways])
-    left.set_xlabel("top-1, %: all folds (diamond), each fold (dots)")
-    right.set_xlabel("sit and stand swapped, %")
+    left.set_xlabel("top-1, % (diamond: all folds)")
+    right.set_xlabel("sit and stand swapped, % (clips)")
     left.axvline(accuracy(main["none"]), color="#888888", linewidth=0.8, linestyle=":")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
