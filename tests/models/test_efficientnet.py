@@ -52,6 +52,12 @@ def test_time_starts_from_the_image_networks_answer(image_net: Net) -> None:
     assert len(mixes) == 9
     assert timed.report.load is not None
     assert len(timed.report.load.fresh) == 9
+    assert timed.report.warnings == (
+        "efficientnet_lite0.in1k+tam: these are an image network's weights; what the rule 'tam' "
+        "has put into it is untrained",
+    )
+    assert create_model("efficientnet_lite0.in1k+shift").report.warnings
+    assert image_net.report.warnings == ()
     assert all(".mix." in name for name in timed.report.load.fresh)
     torch.testing.assert_close(timed(clip()), image_net(clip()), rtol=1e-4, atol=1e-5)
     with torch.no_grad():

@@ -94,6 +94,10 @@ class Net(nn.Module):
         """The parts in the order that a clip passes them, the head last."""
         return [*self.body.named_children(), ("head", self.head)]
 
+    def untaught(self, layout: str) -> str:
+        """The rule for time that weights of this layout know nothing of; "" where there is none."""
+        return ""
+
     def early(self) -> int:
         """How many of the first stages are not of the last resolution: all but the last here."""
         return len(self.stages()) - 2

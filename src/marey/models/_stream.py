@@ -56,8 +56,8 @@ class StreamNet(nn.Module):
         None begins a stream. A state belongs to the batch and the picture size that it came from.
         """
         clock = self.net.body.clock
-        before = state.past if state else ()
-        clock.past = {id(layer): past for layer, past in zip(self.layers, before, strict=False)}
+        before = zip(self.layers, state.past, strict=True) if state else ()
+        clock.past = {id(layer): past for layer, past in before}
         try:
             maps = self.net.body(frames)
             past = tuple(clock.past[id(layer)] for layer in self.layers)

@@ -55,7 +55,7 @@ class LoadReport:
 
     `fresh` entries started anew because the file has none: a new head, or layers that change
     nothing until trained. `dropped` ones stood in the file and were not wanted: the head of other
-    classes.
+    classes. `untaught` is the rule for time that the weights, an image network's, know nothing of.
     """
 
     source: str
@@ -65,6 +65,7 @@ class LoadReport:
     dropped: tuple[str, ...] = ()
     new_head: bool = False
     pinned: str | None = None
+    untaught: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -73,6 +74,11 @@ class LoadReport:
         if self.new_head:
             found.append(
                 f"{self.source}: the head is new and untrained; its labels mean nothing yet"
+            )
+        if self.untaught:
+            found.append(
+                f"{self.source}: these are an image network's weights; what the rule "
+                f"{self.untaught!r} has put into it is untrained"
             )
         if self.pinned:
             found.append(
@@ -166,6 +172,7 @@ def load_state(
         dropped=tuple(dropped),
         new_head=new_head,
         pinned=pinned,
+        untaught=net.untaught(layout),
     )
 
 

@@ -98,6 +98,11 @@ class Timed(Net):
             name for name in self.state_dict() if name.startswith("body.") and name not in kept
         )
 
+    def untaught(self, layout: str) -> str:
+        """An image network's weights were never trained with the layers of a rule."""
+        time = self.report.time
+        return time.rule if layout in self.image_layouts and time and time.changes else ""
+
     def _carried(self, name: str, value: Tensor, own: State) -> tuple[str, Tensor]:
         """An entry under this network's name, and inflated where its layer is."""
         name = self.image_names.get(name, name)

@@ -135,7 +135,7 @@ def _told_of_loading(net: Net) -> list[str]:
     if report is None:
         return []
     new = [f"the head is new, of {net.classes} classes"] if report.new_head else []
-    return [*new, *dataclasses.replace(report, new_head=False).warnings]
+    return [*new, *dataclasses.replace(report, new_head=False, untaught="").warnings]
 
 
 def _told_of_frozen(net: Net) -> list[str]:
