@@ -97,15 +97,16 @@ class Input:
 
     Frames are scaled so that the short side is `resize` pixels, or to exactly (H, W), then the
     centre `size` (H, W) is cut. Values in [0, 1] are raised to `gamma` (below 1 brightens), then
-    normalised by `mean` and `std`. `views` is the multi-view test protocol: clips in time x crops
+    normalised by `mean` and `std`, one a channel: three are RGB, two are optical flow, which no
+    verb makes from a video. `views` is the multi-view test protocol: clips in time x crops
     in space.
     """
 
     frames: int
     size: tuple[int, int]
     resize: int | tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     sampling: Sampling = "dense"
     every: int = 1
     fps: float | None = None

@@ -153,7 +153,7 @@ def test_rounding_is_not_judged_where_the_reference_says_so(
         ({"options": {"bogus": 1}}, "has no option 'bogus'"),
         ({"options": {"classes": 21}}, "(21, 512)"),
         ({"params": 1}, "parameters, the reference 1"),
-        ({"inputs": [[1, 4, 2, 24, 16]]}, "cannot be compared: RuntimeError"),
+        ({"inputs": [[1, 4, 2, 24, 16]]}, "takes clips N 3 T H W, got (1, 4, 2, 24, 16)"),
     ],
 )
 def test_what_is_wrong_is_said(

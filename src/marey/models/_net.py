@@ -38,12 +38,15 @@ class NetReport:
 class Net(nn.Module):
     """A clip in, logits out. Abstract: a family subclasses it once, and that class is final.
 
-    A subclass builds `body` and `head`; the registry fills in the rest. Any T, H and W will do that
-    survive the strides.
+    A subclass builds `body` and `head`; the registry fills in the rest. Any T, H and W will do from
+    `least` on. Where `input` has means of two channels, a clip is optical flow, N 2 T H W.
     """
 
     body: nn.Module  # N 3 T H W → N C T' H' W'
     head: Head  # N C T' H' W' → N K
+
+    least: tuple[int, int, int] = (1, 1, 1)
+    """The smallest T, H and W that survive the strides and pools."""
 
     architecture: str
     options: dict[str, Any]
@@ -62,8 +65,19 @@ class Net(nn.Module):
         self._frozen: tuple[int, bool] = (0, False)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """N 3 T H W → N K, logits."""
+        """N 3 T H W → N K, logits; ModelError for what is no clip, or too small a one."""
+        self._check(clip)
         return self.head(self.body(clip))  # type: ignore[no-any-return]
+
+    def _check(self, clip: Tensor) -> None:
+        channels = len(self.input.mean)
+        if clip.ndim != 5 or clip.shape[1] != channels:
+            raise ModelError(
+                f"takes clips N {channels} T H W, got {tuple(clip.shape)}", where=self.name
+            )
+        if any(size < least for size, least in zip(clip.shape[2:], self.least, strict=True)):
+            needs, got = (" x ".join(map(str, s)) for s in (self.least, clip.shape[2:]))
+            raise ModelError(f"needs clips of at least {needs} (T H W), got {got}", where=self.name)
 
     @property
     def classes(self) -> int:
