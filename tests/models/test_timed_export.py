@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from exports import agrees, agrees_everywhere, by_openvino, exported
 from images import clip, image
+from torch import Tensor
 
 from marey.models.timed import Timed, timed
-
-onnxruntime = pytest.importorskip("onnxruntime")
-openvino = pytest.importorskip("openvino")
 
 pytestmark = [
     # Torch's LSTM and GRU keep their weights in a list of their own, which a trace takes out.
@@ -62,50 +60,21 @@ def network(name: str, rule: str) -> Timed:
     return net
 
 
-def exported(net: Timed) -> torch.export.ExportedProgram:
-    """For any batch: a graph that keeps the size it was traced with would be refused here."""
-    clips = torch.export.Dim("clips", min=1)
-    return torch.export.export(net, (clip(2, size=SIZE),), dynamic_shapes={"clip": {0: clips}})
-
-
-@torch.inference_mode()
-def agrees(run: Any, net: Timed, tolerance: float = 1e-4) -> None:
-    for clips in (1, 3):
-        given = clip(clips, size=SIZE)
-        expected = net(given)
-        found = torch.as_tensor(run(given))
-        assert (found - expected).abs().max() < tolerance * expected.abs().max()
-        backwards = torch.as_tensor(run(given.flip(2)))
-        assert (backwards - net(given.flip(2))).abs().max() < tolerance * expected.abs().max()
+def clips(count: int) -> Tensor:
+    return clip(count, size=SIZE)
 
 
 @pytest.mark.parametrize(("name", "rule"), BY_TORCH)
 def test_torch_exports(name: str, rule: str) -> None:
     net = network(name, rule)
-    agrees(exported(net).module(), net)
+    agrees(exported(net, clips(2)).module(), net, clips)
 
 
 @pytest.mark.parametrize(("name", "rule"), EVERYWHERE)
 def test_onnx_and_openvino_answer_as_torch(name: str, rule: str, tmp_path: Path) -> None:
-    net = network(name, rule)
-    program = exported(net)
-    agrees(program.module(), net)
-    path = tmp_path / "net.onnx"
-    torch.onnx.export(program, f=path, dynamo=True, verbose=False, external_data=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    assert isinstance(given.shape[0], str)
-    assert given.shape[1:] == [3, 4, SIZE, SIZE]
-    agrees(lambda x: session.run(None, {given.name: x.numpy()})[0], net)
-    agrees(by_openvino(path), net)
+    agrees_everywhere(network(name, rule), clips, tmp_path)
 
 
 def test_openvino_reads_torchs_own_program() -> None:
     net = network("test_resnet", "tam")
-    agrees(by_openvino(exported(net)), net)
-
-
-def by_openvino(model: Path | torch.export.ExportedProgram) -> Any:
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # or bfloat16, where the processor has it
-    compiled = openvino.compile_model(openvino.convert_model(model), "CPU", exact)
-    return lambda x: compiled(x.numpy())[0]
+    agrees(by_openvino(exported(net, clips(2))), net, clips)

@@ -152,7 +152,7 @@ def test_rounding_is_not_judged_where_the_reference_says_so(
         ({"state": []}, "missing"),
         ({"options": {"bogus": 1}}, "has no option 'bogus'"),
         ({"options": {"classes": 21}}, "(21, 512)"),
-        ({"params": 1}, "parameters, the reference 1"),
+        ({"params": 1}, "parameters, and 0 are folded; the reference 1"),
         ({"inputs": [[1, 4, 2, 24, 16]]}, "takes clips N 3 T H W, got (1, 4, 2, 24, 16)"),
     ],
 )

@@ -104,6 +104,10 @@ class Net(nn.Module):
         """The entries that a file of this layout cannot have, and that start anew."""
         return frozenset()
 
+    def folded(self, layout: str) -> int:
+        """How many parameters of that layout `convert` works into others, exactly."""
+        return 0
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The parts in the order that a clip passes them, the head last."""
         return [*self.body.named_children(), ("head", self.head)]
@@ -202,8 +206,3 @@ def param_groups(
         {"params": members, "lr": rate, "weight_decay": decay}
         for (rate, decay), members in groups.items()
     ]
-
-
-def features(net: Net, clip: Tensor) -> Tensor:
-    """N 3 T H W → N C: the body's features, averaged over time and space."""
-    return net.body(clip).mean((2, 3, 4))  # type: ignore[no-any-return]

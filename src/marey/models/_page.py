@@ -45,6 +45,7 @@ def page() -> str:
 
 _NETWORKS = [
     "network",
+    "family",
     "T x H x W",
     "parameters",
     "GMACs",
@@ -59,6 +60,7 @@ _PUBLISHED = ["weights", "classes", "labels", "top-1", "protocol", "licence", "h
 def _network(net: ModelInfo) -> Sequence[str]:
     return (
         f"`{net.name}`",
+        net.family,
         " x ".join(map(str, net.shape)),
         f"{net.params:,}",
         f"{net.macs / 1e9:.2f}",

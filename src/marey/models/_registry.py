@@ -41,9 +41,13 @@ Classes = int | Sequence[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One architecture: how to build it, and what is published for it."""
+    """One architecture: how to build it, and what is published for it.
+
+    `family` is the file of `marey.models` that it is built in, or `timm`.
+    """
 
     name: str
+    family: str
     build: Builder
     input: Input
     classes: int
@@ -83,6 +87,7 @@ def register(
         assert name not in _ENTRIES
         _ENTRIES[name] = Entry(
             name,
+            build.__module__.rpartition(".")[2],
             build,
             prepare,
             classes,
@@ -219,6 +224,7 @@ class ModelInfo:
     """
 
     name: str
+    family: str
     input: Input
     classes: int
     labels: tuple[str, ...] | None
@@ -249,6 +255,7 @@ def model_info(name: str | os.PathLike[str]) -> ModelInfo:
         found = cost(_build(entry, made.classes, made.options), shape)
     return ModelInfo(
         name=full,
+        family=entry.family,
         input=made.input,
         classes=made.classes,
         labels=made.labels,
@@ -361,6 +368,7 @@ def _timm_entry(architecture: str) -> Entry:
     weights = _timm.weights(architecture)
     return Entry(
         name=PREFIX + architecture,
+        family="timm",
         build=partial(_timm.build, architecture),
         input=_timm.prepare(architecture),
         classes=_timm.classes(architecture),

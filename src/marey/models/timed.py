@@ -202,6 +202,8 @@ def timed(
     made.image_names = _names(made, before, site, halves)
     made.report.time = TimeReport(joined(rules), tuple(site.changes), _new(made), _left(seen))
     made.input = prepare
+    if any(rule.kind == "gate" for rule in rules):  # made for that many frames
+        made.least = (frames, 1, 1)
     made.architecture = made.name = _architecture(net)
     made.options = {"rule": joined(rules), "frames": frames, "dropout": dropout}
     made.labels = None if classes is None or isinstance(classes, int) else check_labels(classes)

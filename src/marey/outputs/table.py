@@ -88,24 +88,46 @@ _NUMBERS = ("params", "GMACs", "top-1")
 def listing(rows: Iterable[Mapping[str, Any]]) -> Table:
     """A row a network: what it eats, what it costs, which weights it has."""
     table = Table(padding=(0, 1, 0, 0), box=None, pad_edge=False)
-    for name in ("model", "clip", "params", "GMACs", "weights", "top-1"):
+    for name in ("model", "family", "clip", "params", "GMACs", "weights", "top-1"):
         table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+    table.add_column("protocol")
     table.add_column("licence")
     for row in rows:
         clip = "x".join(map(str, row["shape"]))
         cost = (f"{row['params'] / 1e6:.2f} M", f"{row['macs'] / 1e9:.2f}")
         first, *others = row["weights"] or [None]
-        table.add_row(row["name"], clip, *cost, *_weights(first))
+        table.add_row(row["name"], row["family"], clip, *cost, *_weights(first))
         for weights in others:
-            table.add_row("", "", "", "", *_weights(weights))
+            table.add_row("", "", "", "", "", *_weights(weights))
     return table
 
 
-def _weights(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _weights(row: Mapping[str, Any] | None) -> tuple[str, ...]:
     if row is None:
-        return "-", "-", "-"
+        return "-", "-", "-", "-"
     top1 = "-" if row["top1"] is None else f"{row['top1']:.1f} %"
-    return row["name"].partition(".")[2], top1, row["licence"]
+    return row["name"].partition(".")[2], top1, row["protocol"] or "-", row["licence"]
+
+
+def flow(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """How a clip flows through a network, a row a stage and pathway."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "C x T x H x W", "every", "sees", "params", "GMACs"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "stage" else "right")
+    for row in rows:
+        cost = (f"{row['params']:,}", f"{row['macs'] / 1e9:.3f}")
+        for number, shape in enumerate(row["shapes"]):
+            time = ("", "")
+            if row["stride"]:
+                stride, sees = row["stride"][number], row["sees"][number]
+                time = (f"{stride:g} frames" if stride > 1 else "frame", f"{sees} frames")
+            table.add_row(
+                "" if number else row["name"],
+                " x ".join(map(str, shape)),
+                *time,
+                *(("", "") if number else cost),
+            )
+    return table
 
 
 def accuracy(row: Mapping[str, Any]) -> Table:

@@ -1,0 +1,208 @@
+"""Every network at its own clip: latency, parameters, MACs, peak memory, and its peer beside it.
+
+    python bench/zoo.py [PATTERN…] [--repeats 5] [--threads 2] [--only-peers] [-o FILE.md]
+
+The peer is the same network as torchvision's or pytorchvideo's own code makes it, eager, on the
+same clip: ours and theirs run in turns in one process of their own for each network, and the ratio
+is of the medians. pytorchvideo is abandoned and no dependency; its peers are there where it can be
+imported:
+
+    pip install --no-deps pytorchvideo fvcore iopath parameterized portalocker yacs termcolor
+
+Peak memory is what the process holds more after a first forward pass than before the network was
+made: weights and the largest maps. The share of the limit is of the faster of a large float32
+matrix product and a large convolution in the same process. Weights are drawn: the time does not
+depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from marey.files import whole_file
+
+TORCHVISION = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
+PYTORCHVIDEO = (
+    *("c2d_r50", "i3d_r50", "slow_r50", "csn_r101", "r2plus1d_r50"),
+    *("slowfast_r50", "slowfast_r101", "slowfast_16x8_r101_50_50"),
+    *("x3d_xs", "x3d_s", "x3d_m", "x3d_l"),
+)
+"""The names of pytorchvideo's hub; the one that is called otherwise here:"""
+OTHERWISE = {"slowfast_16x8_r101_50_50": "slowfast_r101_16x8"}
+
+
+def peers() -> dict[str, str]:
+    """The library that makes a network of that name too."""
+    found = dict.fromkeys(TORCHVISION, "torchvision")
+    if find_spec("pytorchvideo"):
+        found |= {OTHERWISE.get(name, name): "pytorchvideo" for name in PYTORCHVIDEO}
+    return found
+
+
+def build_peer(name: str, library: str) -> Callable[[Any], Any]:
+    """The peer in evaluation mode, as a function of one clip."""
+    from importlib import import_module
+
+    theirs = {ours: name for name, ours in OTHERWISE.items()}.get(name, name)
+    if library == "torchvision":
+        net = import_module("torchvision.models.video").__dict__[theirs]().eval()
+        return lambda clip: net(clip)
+    kinds = {"slowfast": "slowfast", "x3d": "x3d", "csn": "csn", "r2plus1d": "r2plus1d"}
+    file = kinds.get(theirs.split("_")[0], "resnet")
+    net = import_module(f"pytorchvideo.models.hub.{file}").__dict__[theirs]().eval()
+    if file != "slowfast":
+        return lambda clip: net(clip)
+    import torch
+
+    def two_pathways(clip: Any) -> Any:
+        frames = clip.shape[2]
+        slow = torch.linspace(0, frames - 1, frames // 4).long()
+        return net([clip[:, :, slow], clip])
+
+    return two_pathways
+
+
+def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
+    """One network in this process: milliseconds of ours and the peer's, in turns."""
+    import torch
+    from rules import limits
+
+    from marey.models._cost import cost
+    from marey.models._registry import create_model
+    from marey.runtime.torch import channels_last
+
+    torch.set_num_threads(threads)
+    before = resident()
+    net = create_model(name)
+    channels_last(net)
+    prepare = net.input
+    shape = (1, len(prepare.mean), prepare.frames, *prepare.size)
+    clip = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
+    found = cost(net, (prepare.frames, *prepare.size))
+    runs: dict[str, Callable[[Any], Any]] = {"ours": net}
+    with torch.inference_mode():
+        net(clip)
+        memory = peak() - before
+        if library:
+            runs["peer"] = build_peer(name, library)
+            plain = clip.contiguous()
+            runs["peer"](plain)
+        taken: dict[str, list[float]] = {who: [] for who in runs}
+        fastest = limits()
+        for _ in range(repeats):
+            for limit in fastest:
+                limit.once()
+            for who, run in runs.items():
+                given = clip if who == "ours" else plain
+                began = time.perf_counter()
+                run(given)
+                taken[who].append(time.perf_counter() - began)
+    times = {who: 1000 * sorted(times)[len(times) // 2] for who, times in taken.items()}
+    return {
+        "name": name,
+        "shape": shape[2:],
+        "params": found.params,
+        "macs": found.macs,
+        "memory": memory,
+        "ms": times["ours"],
+        "peer": library,
+        "peer_ms": times.get("peer"),
+        "share": found.macs / (times["ours"] / 1000) / max(1e9 / 2 * c.rate for c in fastest),
+    }
+
+
+def resident() -> int:
+    """Bytes that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def peak() -> int:
+    """Bytes that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_a_process(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
+    """`measure` in a fresh process, whose peak of memory is the network's."""
+    command = [sys.executable, __file__, "--one", name, "--repeats", str(repeats)]
+    command += ["--threads", str(threads), *(["--peer", library] if library else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+    row: dict[str, Any] = json.loads(done.stdout)
+    return row
+
+
+def page(rows: Iterable[Mapping[str, Any]], command: str, threads: int) -> str:
+    """The results as Markdown."""
+    import torch
+
+    head = (
+        "# Cost of every network\n\n"
+        f"`{command}`: {platform.machine()}, {threads} threads, torch {torch.__version__}, "
+        "float32, eager, one clip. Times are medians; the peer ran in turns with ours in the same "
+        "process, on the same clip. *Limit*: share of the rate of a large matrix "
+        "product or convolution, the faster. *Memory*: peak of weights and maps.\n\n"
+        "| network | T x H x W | parameters | GMACs | ms | limit | memory | peer | peer ms "
+        "| peer / ours |\n| --- | --- | --: | --: | --: | --: | --: | --- | --: | --: |\n"
+    )
+    return head + "".join(map(_row, rows))
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    peer = ("", "", "")
+    if row["peer"]:
+        peer = (row["peer"], f"{row['peer_ms']:.0f}", f"{row['peer_ms'] / row['ms']:.2f}")
+    cells = (
+        f"`{row['name']}`",
+        " x ".join(map(str, row["shape"])),
+        f"{row['params']:,}",
+        f"{row['macs'] / 1e9:.2f}",
+        f"{row['ms']:.0f}",
+        f"{row['share']:.0%}",
+        f"{row['memory'] / 2**20:.0f} MiB",
+        *peer,
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("patterns", nargs="*", default=["*"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only-peers", action="store_true")
+    parser.add_argument("--output", "-o", type=Path)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.peer, options.repeats, options.threads)))
+        return
+    from marey.models._registry import list_models
+
+    known = peers()
+    names = [name for pattern in options.patterns for name in list_models(pattern)]
+    rows = []
+    for name in dict.fromkeys(names):
+        if name in known or not options.only_peers:
+            rows.append(in_a_process(name, known.get(name), options.repeats, options.threads))
+            print(_row(rows[-1]), end="", flush=True)
+    if options.output:
+        command = f"python bench/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()
+        with whole_file(options.output) as path:
+            path.write_text(page(rows, command, options.threads), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
