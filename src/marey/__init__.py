@@ -18,7 +18,11 @@ _PUBLIC = {
     "StreamNet": "marey.models._stream",
     "create_model": "marey.models._registry",
     "list_models": "marey.models._registry",
-    "model_info": "marey.models._registry",
+    "model_info": "marey.models._info",
+    "features": "marey.models._features",
+    "stage_features": "marey.models._features",
+    "freeze": "marey.models._net",
+    "replace_head": "marey.models._net",
     "open_video": "marey.video.read",
     "Limits": "marey.video.read",
     "windows": "marey.video.windows",
@@ -52,8 +56,10 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from marey.data.manifest import Manifest
     from marey.errors import MareyError
-    from marey.models._net import Net
-    from marey.models._registry import create_model, list_models, model_info
+    from marey.models._features import features, stage_features
+    from marey.models._info import model_info
+    from marey.models._net import Net, freeze, replace_head
+    from marey.models._registry import create_model, list_models
     from marey.models._rule import Rule
     from marey.models._stream import StreamNet
     from marey.models.timed import timed

@@ -106,7 +106,8 @@ def models(
     weights: Annotated[bool, typer.Option("--weights", help="Only those with weights.")] = False,
 ) -> None:
     """List the networks and their weights."""
-    from marey.models._registry import list_models, model_info
+    from marey.models._info import model_info
+    from marey.models._registry import list_models
     from marey.outputs.table import listing
 
     rows = [asdict(model_info(name)) for name in list_models(pattern, weights=weights)]
@@ -121,12 +122,13 @@ def models(
 def show(
     model: Annotated[str, typer.Argument(help="Model name.", show_default=False)],
 ) -> None:
-    """Show a network: input, size, cost, source, licence, labels."""
-    from marey.models._registry import model_info
-    from marey.outputs.table import properties
+    """Show a network: input, size, cost, source, licence, labels, and its stages."""
+    from marey.models._info import model_flow, model_info
+    from marey.outputs.table import network
 
     row = asdict(model_info(model))
-    emit(row, partial(properties, row))
+    row["stages"] = [asdict(stage) for stage in model_flow(model)]
+    emit(row, partial(network, row))
 
 
 @app.command()

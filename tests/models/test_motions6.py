@@ -9,7 +9,8 @@ import pytest
 
 from marey.data.manifest import Manifest
 from marey.models._fetch import find_packaged
-from marey.models._registry import default_weights, model_info
+from marey.models._info import model_info
+from marey.models._registry import default_weights
 from marey.runtime import Runtime, load
 from marey.types import Window
 from marey.video.clips import clips

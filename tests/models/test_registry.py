@@ -13,8 +13,9 @@ import marey.models._registry as registry
 from marey.errors import ModelError, WeightsError
 from marey.models._checkpoint import save_checkpoint
 from marey.models._fetch import fetch
+from marey.models._info import model_info
 from marey.models._page import page
-from marey.models._registry import create_model, default_weights, list_models, model_info
+from marey.models._registry import create_model, default_weights, list_models
 from marey.models._weights import OWN_LAYOUT, Weights
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from marey.errors import ModelError
 from marey.models._features import features, stage_features
 from marey.models._flow import data_flow
+from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model, list_models, model_info
+from marey.models._registry import create_model, list_models
 
 NAMES = list_models()
 

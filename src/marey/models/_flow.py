@@ -94,7 +94,9 @@ def _sees(net: Net, strides: Mapping[str, tuple[float, ...]]) -> dict[str, tuple
     with torch.inference_mode():
         outputs = stage_features(net, clip)
     return {
-        name: tuple(_span(m, stride) for m, stride in zip(_each(outputs[name]), stage, strict=False))
+        name: tuple(
+            _span(m, stride) for m, stride in zip(_each(outputs[name]), stage, strict=False)
+        )
         for name, stage in strides.items()
     }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from marey.models._registry import ModelInfo, WeightsInfo, list_models, model_info
+from marey.models._info import ModelInfo, WeightsInfo, model_info
+from marey.models._registry import list_models
 
 _HEAD = """\
 # Models

@@ -21,12 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
-
 import marey.models
 from marey.errors import ModelError
 from marey.models._checkpoint import CONFIG, Checkpoint, read_config, verify_state
-from marey.models._cost import cost
 from marey.models._fetch import fetch
 from marey.models._net import Net, check_labels
 from marey.models._rule import joined, sequence
@@ -110,14 +107,14 @@ def create_model(name: str | os.PathLike[str], *, classes: Classes = None, **opt
     >>> create_model("r3d_18", classes=["serve", "smash"]).labels
     ('serve', 'smash')
     """
-    if _is_folder(name):
+    if is_folder(name):
         if options:
             raise ModelError("a checkpoint has its options already", where=name)
         return load_checkpoint(name, classes=classes)
     asked = resolve(os.fspath(name))
     entry, tag, options = asked.entry, asked.tag, {**options, **asked.options}
     if tag is None:
-        net = _build(entry, classes, options)
+        net = build(entry, classes, options)
     elif entry.weights[tag].layout == OWN_LAYOUT:
         path, _ = fetch(entry.weights[tag])
         net = load_checkpoint(path.parent, classes=classes, **options)
@@ -134,16 +131,16 @@ def load_checkpoint(
     """The network that `save_checkpoint` wrote; with other `classes` it gets a new head."""
     folder = Path(folder)
     config = read_config(folder)
-    entry = _owner(config, folder)
+    entry = owner(config, folder)
     wanted, new_head = _wanted(classes, config.classes, config.labels)
-    net = _build(entry, wanted, {**config.options, **options})
+    net = build(entry, wanted, {**config.options, **options})
     path = verify_state(folder, config)
     net.report.load = load_state(net, read_state(path), source=str(folder), new_head=new_head)
     net.name, net.input, net.licence = str(folder), config.input, config.licence
     return net
 
 
-def _owner(config: Checkpoint, folder: object) -> Entry:
+def owner(config: Checkpoint, folder: object) -> Entry:
     entry = _entry(config.model)
     if entry is None:
         raise ModelError(
@@ -157,7 +154,7 @@ def _owner(config: Checkpoint, folder: object) -> Entry:
 
 def default_weights(name: str | os.PathLike[str]) -> str:
     """The full name a verb uses for `name`; ModelError where only random weights would be left."""
-    if _is_folder(name):
+    if is_folder(name):
         return os.fspath(name)
     asked = resolve(os.fspath(name))
     entry, tag = asked.entry, asked.tag or asked.entry.default
@@ -173,7 +170,7 @@ def default_weights(name: str | os.PathLike[str]) -> str:
 
 def best_name(name: str | os.PathLike[str], *, bare: bool = False) -> str:
     """`name` with its default weights where it names none and has some; `bare`: without any."""
-    if _is_folder(name):
+    if is_folder(name):
         return os.fspath(name)
     asked = resolve(os.fspath(name))
     return replace(asked, tag=None if bare else asked.tag or asked.entry.default).name
@@ -181,7 +178,7 @@ def best_name(name: str | os.PathLike[str], *, bare: bool = False) -> str:
 
 def with_rule_options(name: str | os.PathLike[str], options: Mapping[str, Any]) -> str:
     """`name` with these options for the rules in it, where they do not say their own."""
-    if _is_folder(name):
+    if is_folder(name):
         return os.fspath(name)
     asked = resolve(os.fspath(name))
     if not asked.rule:
@@ -192,110 +189,13 @@ def with_rule_options(name: str | os.PathLike[str], options: Mapping[str, Any]) 
 
 def model_options(name: str | os.PathLike[str]) -> dict[str, Any]:
     """The options that a network of this name takes, with their defaults; a folder takes none."""
-    return {} if _is_folder(name) else resolve(os.fspath(name)).entry.options
+    return {} if is_folder(name) else resolve(os.fspath(name)).entry.options
 
 
 def list_models(pattern: str = "*", *, weights: bool = False) -> list[str]:
     """The names that match `pattern`: architectures, or with `weights` each `architecture.tag`."""
     names = _tagged() if weights else list(_entries())
     return sorted(name for name in names if fnmatch(name, pattern))
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsInfo:
-    """Published weights as `marey show` tells them; `labels`: whether the classes have names."""
-
-    name: str
-    source: str
-    sha256: str | None
-    licence: str
-    classes: int
-    labels: bool
-    top1: float | None
-    protocol: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """An architecture as `marey show` tells it. `macs` are of one clip of `shape`, T H W.
-
-    `labels` are those of the weights that the name means, in the order of the logits; a bare name
-    means none.
-    """
-
-    name: str
-    family: str
-    input: Input
-    classes: int
-    labels: tuple[str, ...] | None
-    params: int
-    macs: int
-    shape: tuple[int, int, int]
-    options: Mapping[str, Any]
-    paper: str
-    reference: str
-    default: str | None
-    weights: tuple[WeightsInfo, ...]
-
-
-def model_info(name: str | os.PathLike[str]) -> ModelInfo:
-    """What is known of a name without downloading: of a bare one with all its weights."""
-    if _is_folder(name):
-        config = read_config(Path(name))
-        entry, made, full = _owner(config, name), _Made.checkpoint(config), os.fspath(name)
-        weights = [_folder_info(full, config)]
-    else:
-        asked = resolve(os.fspath(name))
-        entry, tag, full = asked.entry, asked.tag, asked.name
-        made = _Made.bare(entry) if tag is None else _Made.published(entry, entry.weights[tag])
-        made = made._replace(options={**made.options, **asked.options})
-        weights = [_weights_info(entry, tag) for tag in ([tag] if tag else entry.weights)]
-    shape = (made.input.frames, *made.input.size)
-    with torch.device("meta"):
-        found = cost(_build(entry, made.classes, made.options), shape)
-    return ModelInfo(
-        name=full,
-        family=entry.family,
-        input=made.input,
-        classes=made.classes,
-        labels=made.labels,
-        params=found.params,
-        macs=found.macs,
-        shape=shape,
-        options={**entry.options, **made.options},
-        paper=entry.paper,
-        reference=entry.reference,
-        default=entry.default,
-        weights=tuple(weights),
-    )
-
-
-def _weights_info(entry: Entry, tag: str) -> WeightsInfo:
-    weights = entry.weights[tag]
-    made = _Made.published(entry, weights)
-    return WeightsInfo(
-        name=f"{entry.name}.{tag}",
-        source=weights.source,
-        sha256=weights.sha256,
-        licence=weights.licence,
-        classes=made.classes,
-        labels=made.labels is not None,
-        top1=weights.top1,
-        protocol=weights.protocol,
-    )
-
-
-def _folder_info(name: str, config: Checkpoint) -> WeightsInfo:
-    return WeightsInfo(
-        name=name,
-        source=name,
-        sha256=config.sha256,
-        licence=config.licence or "not stated",
-        classes=config.classes,
-        labels=config.labels is not None,
-        top1=None,
-        protocol="",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +296,7 @@ def _tags() -> set[str]:
     return {tag for entry in _entries().values() for tag in entry.weights}
 
 
-def _is_folder(name: str | os.PathLike[str]) -> bool:
+def is_folder(name: str | os.PathLike[str]) -> bool:
     """Whether `name` is meant as a path: it has a separator, or a checkpoint lies there."""
     text = os.fspath(name)
     if text.startswith(PREFIX):
@@ -409,7 +309,7 @@ def _is_folder(name: str | os.PathLike[str]) -> bool:
     )
 
 
-def _build(entry: Entry, classes: Classes, options: Mapping[str, Any]) -> Net:
+def build(entry: Entry, classes: Classes, options: Mapping[str, Any]) -> Net:
     """The untrained network, its identity filled in."""
     unknown = sorted(set(options) - set(entry.options))
     if unknown:
@@ -435,7 +335,7 @@ def _with_frames(prepare: Input, options: Mapping[str, Any]) -> Input:
     return replace(prepare, frames=options["frames"]) if "frames" in options else prepare
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
     """What a network was made for, by whoever made its weights."""
 
     classes: int
@@ -444,15 +344,15 @@ class _Made(NamedTuple):
     options: Mapping[str, Any]
 
     @classmethod
-    def bare(cls, entry: Entry) -> _Made:
+    def bare(cls, entry: Entry) -> Made:
         return cls(entry.classes, None, entry.input, {})
 
     @classmethod
-    def checkpoint(cls, config: Checkpoint) -> _Made:
+    def checkpoint(cls, config: Checkpoint) -> Made:
         return cls(config.classes, config.labels, config.input, config.options)
 
     @classmethod
-    def published(cls, entry: Entry, weights: Weights) -> _Made:
+    def published(cls, entry: Entry, weights: Weights) -> Made:
         if weights.layout == OWN_LAYOUT:
             return cls.checkpoint(read_config(fetch(weights)[0].parent))
         labels = weights.labels() if weights.labels else None
@@ -464,9 +364,9 @@ class _Made(NamedTuple):
 def _load_published(
     entry: Entry, weights: Weights, name: str, classes: Classes, options: Mapping[str, Any]
 ) -> Net:
-    made = _Made.published(entry, weights)
+    made = Made.published(entry, weights)
     wanted, new_head = _wanted(classes, made.classes, made.labels)
-    net = _build(entry, wanted, {**made.options, **options})
+    net = build(entry, wanted, {**made.options, **options})
     path, pinned = fetch(weights)
     net.report.load = load_state(
         net,

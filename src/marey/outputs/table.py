@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from marey.types import Ranked, Report, Score
@@ -109,6 +110,12 @@ def _weights(row: Mapping[str, Any] | None) -> tuple[str, ...]:
     return row["name"].partition(".")[2], top1, row["protocol"] or "-", row["licence"]
 
 
+def network(row: Mapping[str, Any]) -> Group:
+    """All that is known of a network: its properties, and how a clip flows through it."""
+    known = {key: value for key, value in row.items() if key != "stages"}
+    return Group(properties(known), "", flow(row["stages"]))
+
+
 def flow(rows: Iterable[Mapping[str, Any]]) -> Table:
     """How a clip flows through a network, a row a stage and pathway."""
     table = Table(box=None, pad_edge=False)
@@ -120,7 +127,7 @@ def flow(rows: Iterable[Mapping[str, Any]]) -> Table:
             time = ("", "")
             if row["stride"]:
                 stride, sees = row["stride"][number], row["sees"][number]
-                time = (f"{stride:g} frames" if stride > 1 else "frame", f"{sees} frames")
+                time = (_frames(stride) if stride > 1 else "frame", _frames(sees))
             table.add_row(
                 "" if number else row["name"],
                 " x ".join(map(str, shape)),
@@ -128,6 +135,10 @@ def flow(rows: Iterable[Mapping[str, Any]]) -> Table:
                 *(("", "") if number else cost),
             )
     return table
+
+
+def _frames(count: float) -> str:
+    return f"{count:g} frame" + ("s" if count != 1 else "")
 
 
 def accuracy(row: Mapping[str, Any]) -> Table:
