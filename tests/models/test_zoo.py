@@ -92,8 +92,8 @@ def test_training_reaches_every_parameter(net: Net) -> None:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
         momenta = {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)}
-        # torch's 0.1, or the 0.001 of TensorFlow's Inception networks; never a decay of 0.9.
-        assert momenta <= {0.1, 0.001}
+        # torch's 0.1, or TensorFlow's decays of 0.99 and 0.999; never a decay taken for a momentum.
+        assert momenta <= {0.1, 0.01, 0.001}
     finally:
         net.eval()
 

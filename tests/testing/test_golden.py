@@ -91,8 +91,8 @@ def small() -> dict[str, object]:
         "compare_in": "float32",
         "state": state,
     }
-    golden_module._fill(net, golden, 1.0)
-    logits = golden_module._logits(net, golden, torch.float64)
+    state = golden_module._state(golden, 1.0)
+    logits = golden_module._logits(net, golden, state, torch.float64)
     outputs = {
         "logits": logits[:, :12].tolist(),
         "logits_sum": logits.sum(1).tolist(),

@@ -1,7 +1,7 @@
-"""What the search of MoViNet found: widths and kernels of the sizes A0 to A5.
+"""The sizes A0 to A5 of MoViNet: the widths and kernels that the search found, and the clips.
 
-From tensorflow/models `official/projects/movinet/modeling/movinet.py`, which Table 10 and the
-following of the paper's appendix also show; Atze00/MoViNet-pytorch has the same.
+As tensorflow/models has them in `official/projects/movinet`, `modeling/movinet.py` and the
+`…_k600_8x8.yaml` of `configs/yaml`.
 """
 
 from __future__ import annotations
@@ -28,49 +28,68 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """`stem` and `top` are the widths of conv1 and conv7; `stages` are block2 to block6."""
+    """A network, and the clips it is tested on: `frames` of ten seconds, `pixels` a side.
 
+    `stem` and `top` are the widths of conv1 and conv7; `stages` are block2 to block6. The clips
+    are cut from pictures whose short side is `resize`.
+    """
+
+    frames: int
+    pixels: int
+    resize: int
     stem: int
-    stages: tuple[Stage, Stage, Stage, Stage, Stage]
+    stages: tuple[Stage, ...]
     top: int
 
 
 A0 = Size(
-    8,
-    (
+    frames=50,
+    pixels=172,
+    resize=192,
+    stem=8,
+    stages=(
         Stage(8, (24,), (K15,)),
         Stage(32, (80, 80, 80), (K33,) * 3),
         Stage(56, (184, 112, 184), (K53, K33, K33)),
         Stage(56, (184, 184, 184, 184), (K53, K33, K33, K33)),
         Stage(104, (384, 280, 280, 344), (K53, K15, K15, K15)),
     ),
-    480,
+    top=480,
 )
 A1 = Size(
-    16,
-    (
+    frames=50,
+    pixels=172,
+    resize=192,
+    stem=16,
+    stages=(
         Stage(16, (40, 40), (K15, K33)),
         Stage(40, (96, 120, 96, 96), (K33,) * 4),
         Stage(64, (216, 128, 216, 168, 216), (K53, *[K33] * 4)),
         Stage(64, (216, 216, 216, 128, 128, 216), (K53, K33, K33, K33, K15, K33)),
         Stage(136, (456, 360, 360, 360, 456, 456, 544), (K53, *[K15] * 4, K33, K13)),
     ),
-    600,
+    top=600,
 )
 A2 = Size(
-    16,
-    (
+    frames=50,
+    pixels=224,
+    resize=256,
+    stem=16,
+    stages=(
         Stage(16, (40, 40, 64), (K15, K33, K33)),
         Stage(40, (96, 120, 96, 96, 120), (K33,) * 5),
         Stage(72, (240, 160, 240, 192, 240), (K53, *[K33] * 4)),
         Stage(72, (240, 240, 240, 240, 144, 240), (K53, K33, K33, K33, K15, K33)),
         Stage(144, (480, 384, 384, 480, 480, 480, 576), (K53, *[K15] * 4, K33, K13)),
     ),
-    640,
+    top=640,
 )
 A3 = Size(
-    16,
-    (
+    frames=120,
+    pixels=256,
+    resize=288,
+    stem=16,
+    stages=(
         Stage(16, (40, 40, 64, 40), (K15, K33, K33, K33)),
         Stage(48, (112, 144, 112, 112, 144, 144), (K33, K33, K33, K15, K33, K33)),
         Stage(80, (240, 152, 240, 192, 240), (K53, *[K33] * 4)),
@@ -85,11 +104,14 @@ A3 = Size(
             (K53, *[K15] * 4, K33, K15, K15, K33, K13),
         ),
     ),
-    744,
+    top=744,
 )
 A4 = Size(
-    24,
-    (
+    frames=80,
+    pixels=290,
+    resize=320,
+    stem=24,
+    stages=(
         Stage(24, (64, 64, 96, 64, 96, 64), (K15, *[K33] * 5)),
         Stage(56, (168, 168, 136, 136, 168, 168, 168, 136, 136), (*[K33] * 7, K15, K33)),
         Stage(96, (320, 160, 320, 192, 320, 160, 320, 256, 320), (K53, *[K33] * 8)),
@@ -104,11 +126,14 @@ A4 = Size(
             (K53, *[K15] * 4, K33, *[K15] * 5, K33, K33),
         ),
     ),
-    856,
+    top=856,
 )
 A5 = Size(
-    24,
-    (
+    frames=120,
+    pixels=320,
+    resize=368,
+    stem=24,
+    stages=(
         Stage(24, (64, 64, 96, 64, 96, 64), (K15, K15, *[K33] * 4)),
         Stage(64, (192, 152, 152, 152, 192, 192, 192, 152, 152, 192, 192), (K53, *[K33] * 10)),
         Stage(
@@ -123,10 +148,9 @@ A5 = Size(
         ),
         Stage(
             224,
-            (744, 744, 600, 600, 744, 744, 744, 896, 600, 600)
-            + (896, 744, 744, 896, 600, 600, 744, 744),
+            (744, 744, 600, 600, *[744] * 3, 896, 600, 600, 896, 744, 744, 896, 600, 600, 744, 744),
             (K53, K33, *[K15] * 4, K33, *[K15] * 5, K33, *[K15] * 4, K33),
         ),
     ),
-    992,
+    top=992,
 )

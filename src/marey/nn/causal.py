@@ -88,17 +88,16 @@ class CausalConv3d(Remembers, nn.Conv3d):
 
     def forward(self, x: Tensor, memory: Memory = CLIP) -> Tensor:
         before = self.kernel_size[0] - 1
+        earlier = memory.take(x.new_zeros(*x.shape[:2], before, *x.shape[3:]))
         # Joined as N T H W C, which is how channels-last memory lies, and so stays.
-        pixels = x.permute(0, 2, 3, 4, 1)
-        clips, _, *frame = pixels.shape
-        past = memory.take(pixels.new_zeros(clips, before, *frame))
-        pixels = torch.cat([past, pixels], 1)
-        memory.keep(pixels[:, pixels.shape[1] - before :])
-        return super().forward(pixels.permute(0, 4, 1, 2, 3))
+        pixels = torch.cat([part.permute(0, 2, 3, 4, 1) for part in (earlier, x)], 1)
+        x = pixels.permute(0, 4, 1, 2, 3)
+        memory.keep(x[:, :, x.shape[2] - before :])
+        return super().forward(x)
 
 
 class CumulativeMean(Remembers):
-    """N C T 1 1 → N C T 1 1: at each frame, the mean of all frames so far.
+    """N C T … → N C T …: at each frame, the mean of all frames so far.
 
     It never forgets: a stream without end must be begun anew now and then.
     """

@@ -42,7 +42,7 @@ def fill(
         u = 0.5 + u
     else:
         u = 0.2 * (u - 0.5)
-    return u.astype(np.float32)
+    return np.asarray(u, np.float32)
 
 
 def clip(shape: Sequence[int], name: str = "input") -> NDArray[np.float32]:
