@@ -176,6 +176,17 @@ def load_state(
     )
 
 
+def renamed(state: Mapping[str, Tensor], fragments: Mapping[str, str]) -> dict[str, Tensor]:
+    """`state` with every published fragment of its names replaced by ours, in that order."""
+    return {_replaced(name, fragments): value for name, value in state.items()}
+
+
+def _replaced(name: str, fragments: Mapping[str, str]) -> str:
+    for theirs, ours in fragments.items():
+        name = name.replace(theirs, ours)
+    return name
+
+
 def _counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 

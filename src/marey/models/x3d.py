@@ -5,10 +5,9 @@ arXiv 2004.04730. References: facebookresearch/pytorchvideo@f3142bb `pytorchvide
 facebookresearch/SlowFast@287ec00 `slowfast/models/video_model_builder.py`, `X3D`;
 open-mmlab/mmaction2@4d6c934 `mmaction/models/backbones/x3d.py` for its names.
 
-Bottlenecks turned inside out, as in MobileNetV3: 1x1x1 to 2.25 times the width, a depthwise 3x3x3,
-in every second block a squeeze-and-excitation over the whole clip, Swish, 1x1x1 back. Every stage
-halves height and width, none strides time. The instances differ by factors of width and depth, and
-by their clips:
+Bottlenecks turned inside out: 1x1x1 to 2.25 times the width, a depthwise 3x3x3, in every second
+block a squeeze-and-excitation over the whole clip, Swish, 1x1x1 back. Every stage halves height and
+width, none strides time. The instances differ by factors of width and depth, and by their clips:
 
     XS, S, M    width 2      3,  5, 11,  7 blocks     24,  48,  96, 192 channels
     L           width 2      5, 10, 25, 15 blocks     24,  48,  96, 192 channels
@@ -34,7 +33,7 @@ from torch.nn import functional as F
 from marey.models._labels import kinetics400
 from marey.models._net import Net
 from marey.models._registry import register
-from marey.models._weights import Weights
+from marey.models._weights import Weights, renamed
 from marey.nn.heads import Mean
 from marey.types import Input
 
@@ -100,9 +99,9 @@ def stem(width: int) -> nn.Sequential:
 
 
 class X3D(Net):
-    """Stem, four stages of blocks, `conv5`, and `fc1` after the mean over the clip; then linear.
+    """Stem, four stages of blocks, `conv5`, the mean over the clip, `fc1`; then linear.
 
-    So the body gives N 2048 1 1 1: what the last layer of all published files sees.
+    The body ends in `fc1`, N 2048 1 1 1, which a head for other classes so keeps.
     """
 
     def __init__(self, width: float, depth: float, *, classes: int, dropout: float) -> None:
@@ -111,10 +110,10 @@ class X3D(Net):
         layers: OrderedDict[str, nn.Module] = OrderedDict(stem=stem(widths[0]))
         inputs = widths[0]
         for stage, (outputs, blocks) in enumerate(zip(widths, depths, strict=True), start=2):
-            layers[f"res{stage}"] = nn.Sequential()
+            layers[f"res{stage}"] = made = nn.Sequential()
             for position in range(blocks):
                 stride, gated = 1 if position else 2, position % 2 == 0
-                layers[f"res{stage}"].append(Block(inputs, outputs, stride, gated=gated))
+                made.append(Block(inputs, outputs, stride, gated=gated))
                 inputs = outputs
         inner = int(EXPANSION * inputs)
         layers["conv5"] = nn.Sequential(
@@ -141,7 +140,7 @@ class X3D(Net):
         """`pytorchvideo`, `pyslowfast` and `mmaction2`."""
         if layout not in _NAMES:
             return super().convert(state, layout)
-        ours = {_ours(name, _NAMES[layout]): value for name, value in state.items()}
+        ours = renamed(state, _NAMES[layout])
         fc1 = ours.get("body.fc1.1.weight")
         if fc1 is not None and fc1.ndim == 2:  # linear in mmaction2
             ours["body.fc1.1.weight"] = fc1[:, :, None, None, None]
@@ -203,12 +202,6 @@ _NAMES: dict[str, dict[str, str]] = {
 }
 
 
-def _ours(name: str, fragments: Mapping[str, str]) -> str:
-    for theirs, ours in fragments.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
 def _fold_shortcut_norm(state: dict[str, Tensor]) -> None:
     """Put the norm of the first shortcut, if there is one, into the convolution before it.
 
@@ -240,54 +233,83 @@ def clip(frames: int, every: int, size: int, resize: int) -> Input:
     )
 
 
-def published(
-    name: str, trained: Input, *, k400: float, k400_pysf: float, **mmaction2: float
-) -> dict[str, Weights]:
-    """Weights of Kinetics-400, which are tested on three crops of the whole short side.
+def k400(source: str, layout: str, by: str, trained: Input, top1: float) -> Weights:
+    """Weights of Kinetics-400, tested on three crops of the whole short side.
 
     PyTorchVideo and PySlowFast publish one list of classes, mmaction2 numbers their sorted names:
-    all three orders are alphabetical. Its files are PySlowFast's, converted.
+    the order is alphabetical in all three.
     """
     size = trained.resize
     assert isinstance(size, int)
-    test = replace(trained, size=(size, size), views=(10, 3))
-    shape = f"{test.frames}x{size}x{size}, every {test.every}th frame"
-    sources = {
-        "k400": (f"{_FAIR}/pytorchvideo/model_zoo/kinetics/X3D_{name}.pyth", "pytorchvideo", k400)
+    clips = f"{trained.frames}x{size}x{size}, every {trained.every}th frame"
+    return Weights(
+        source=source,
+        licence="Apache-2.0",
+        layout=layout,
+        labels=kinetics400,
+        input=replace(trained, size=(size, size), views=(10, 3)),
+        top1=top1,
+        protocol=f"Kinetics-400 val, 10 clips x 3 crops, {clips} ({by})",
+    )
+
+
+def fair(name: str, trained: Input, pytorchvideo: float, pyslowfast: float) -> dict[str, Weights]:
+    """What both places publish: trained twice, with and without the norm of the first shortcut."""
+    files = "https://dl.fbaipublicfiles.com"
+    first = f"{files}/pytorchvideo/model_zoo/kinetics/X3D_{name}.pyth"
+    second = f"{files}/pyslowfast/x3d_models/x3d_{name.lower()}.pyth"
+    return {
+        "k400": k400(first, "pytorchvideo", "PyTorchVideo", trained, pytorchvideo),
+        "k400_pysf": k400(second, "pyslowfast", "PySlowFast", trained, pyslowfast),
     }
-    return {}
 
 
-_as_x3d = partial(
+def mmaction2(file: str, trained: Input, top1: float) -> dict[str, Weights]:
+    """PySlowFast's, converted; the name ends in the beginning of the hash."""
+    source = f"https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/{file}.pth"
+    weights = k400(source, "mmaction2", "mmaction2", trained, top1)
+    return {"k400_mm": replace(weights, sha256=file.rpartition("-")[2])}
+
+
+_register = partial(
     register,
     classes=400,
     paper="2004.04730",
     reference="facebookresearch/pytorchvideo@f3142bb, facebookresearch/SlowFast@287ec00",
 )
+_as_x3d = partial(_register, default="k400")
 _XS, _S = clip(4, 12, 160, 182), clip(13, 6, 160, 182)
 _M, _L = clip(16, 5, 224, 256), clip(16, 5, 312, 356)
 
 
-@_as_x3d(_XS, weights=published("XS", _XS, 69.12, 69.5), default="k400")
+@_as_x3d(_XS, weights=fair("XS", _XS, 69.12, 69.5))
 def x3d_xs(*, classes: int, dropout: float = 0.5) -> Net:
     return X3D(2.0, 2.2, classes=classes, dropout=dropout)
 
 
-@_as_x3d(_S, weights=published("S", _S, 73.33, 73.5), default="k400")
+@_as_x3d(
+    _S,
+    weights=fair("S", _S, 73.33, 73.5)
+    | mmaction2("x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0", _S, 73.3),
+)
 def x3d_s(*, classes: int, dropout: float = 0.5) -> Net:
     return X3D(2.0, 2.2, classes=classes, dropout=dropout)
 
 
-@_as_x3d(_M, weights=published("M", _M, 75.94, 76.2), default="k400")
+@_as_x3d(
+    _M,
+    weights=fair("M", _M, 75.94, 76.2)
+    | mmaction2("x3d_m_16x5x1_facebook-kinetics400-rgb_20201027-3f42382a", _M, 76.4),
+)
 def x3d_m(*, classes: int, dropout: float = 0.5) -> Net:
     return X3D(2.0, 2.2, classes=classes, dropout=dropout)
 
 
-@_as_x3d(_L, weights=published("L", _L, 77.44, 77.5), default="k400")
+@_as_x3d(_L, weights=fair("L", _L, 77.44, 77.5))
 def x3d_l(*, classes: int, dropout: float = 0.5) -> Net:
     return X3D(2.0, 5.0, classes=classes, dropout=dropout)
 
 
-@_as_x3d(_L)
+@_register(_L)
 def x3d_xl(*, classes: int, dropout: float = 0.5) -> Net:
     return X3D(2.9, 5.0, classes=classes, dropout=dropout)
