@@ -93,7 +93,8 @@ class Input:
 
     A clip is `frames` frames. `dense` takes every `every`-th frame at `fps` (None: the video's own
     rate), so the window lasts `frames * every / fps`; `segments` (TSN: the middle of equal parts)
-    and `linspace` (SlowFast: first to last) spread them over `seconds`.
+    and `linspace` (SlowFast: first to last) spread them over `seconds`, `burst` neighbours at each
+    place (TDN).
 
     Frames are scaled so that the short side is `resize` pixels, or to exactly (H, W), then the
     centre `size` (H, W) is cut. Values in [0, 1] are raised to `gamma` (below 1 brightens), then
@@ -109,6 +110,7 @@ class Input:
     std: tuple[float, ...]
     sampling: Sampling = "dense"
     every: int = 1
+    burst: int = 1
     fps: float | None = None
     seconds: float | None = None
     interpolation: Interpolation = "bilinear"
@@ -118,8 +120,10 @@ class Input:
     def __post_init__(self) -> None:
         if (self.seconds is None) != (self.sampling == "dense"):
             raise ValueError(f"seconds goes with segments and linspace only, got {self}")
-        if min(self.frames, self.every, *self.size, *self.views) < 1:
-            raise ValueError(f"frames, every, size and views must be positive, got {self}")
+        if min(self.frames, self.every, self.burst, *self.size, *self.views) < 1:
+            raise ValueError(f"frames, every, burst, size and views must be positive, got {self}")
+        if self.frames % self.burst or (self.burst > 1 and self.sampling == "dense"):
+            raise ValueError(f"bursts divide the frames of segments and linspace, got {self}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from marey.errors import VideoError
 from marey.types import Input, Window
 from marey.video.windows import (
+    bursts,
     dense,
     linspace,
     pick,
@@ -105,6 +107,17 @@ def test_dense() -> None:
     with pytest.raises(VideoError, match="wants 7 frames, the window holds 6"):
         dense(6, 4, 2, short="refuse")
     assert {dense(6, 4, rng=Random(k))[0] for k in range(50)} == {0, 1, 2}
+
+
+def test_bursts_are_neighbours_that_stay_inside() -> None:
+    assert bursts((3, 7), 5, 9) == (1, 2, 3, 4, 5, 5, 6, 7, 8, 8)
+    assert bursts((0, 7), 2, 9) == (0, 0, 6, 7)
+    asked = an_input(frames=10, burst=5, sampling="segments", seconds=4.0)
+    picks = pick(Window(1.0, 5.0), asked, 10)
+    assert [round(10 * t - 0.5) - 10 for t in picks.times] == [8, 9, 10, 11, 12, 28, 29, 30, 31, 32]
+    for wrong in ({"frames": 9}, {"sampling": "dense", "seconds": None}):
+        with pytest.raises(ValueError, match="bursts divide"):
+            replace(asked, **wrong)
 
 
 def test_segments_are_the_middles_of_equal_parts() -> None:

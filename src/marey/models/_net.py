@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
-from marey.nn.heads import Head, classifier
+from marey.nn.heads import Head
 from marey.nn.mix import TimeConv
 from marey.types import Input
 
@@ -152,9 +152,7 @@ def is_norm(module: nn.Module) -> bool:
 
 def replace_head(net: Net, classes: int, labels: tuple[str, ...] | None = None) -> None:
     """Give `net` a fresh last layer for other classes; the rest stays as it is."""
-    net.head.linear = classifier(net.head.linear.in_features, classes).to(
-        net.head.linear.weight.device
-    )
+    net.head.renew(classes)
     net.labels = labels
 
 

@@ -43,6 +43,11 @@ class Head(nn.Module):
             return x.mean((3, 4))
         return unfold(self.frame(fold(x)), x.shape[0])
 
+    def renew(self, classes: int) -> None:
+        """A fresh last layer for other classes, on the same device."""
+        old = self.linear.weight
+        self.linear = classifier(old.shape[1], classes).to(old.device)
+
     def logits(self, features: Tensor) -> Tensor:
         """N D → N K."""
         return self.linear(self.dropout(features))  # type: ignore[no-any-return]

@@ -113,7 +113,9 @@ def pick(
         if short == "refuse":
             _refuse(n, input.frames)
         spread = input.sampling == "segments"
-        indices = segments(n, input.frames, rng) if spread else linspace(n, input.frames)
+        places = input.frames // input.burst
+        indices = segments(n, places, rng) if spread else linspace(n, places)
+        indices = bursts(indices, input.burst, n)
         distinct = n
     times = tuple(window.start + (i + 0.5) / rate for i in indices)
     return Picks(times, padded=max(0, input.frames - distinct))
@@ -152,6 +154,12 @@ def linspace(n: int, frames: int) -> tuple[int, ...]:
     floating point can come out one lower where a step falls on a whole number.
     """
     return tuple(k * (n - 1) // max(1, frames - 1) for k in range(frames))
+
+
+def bursts(indices: tuple[int, ...], burst: int, n: int) -> tuple[int, ...]:
+    """Around each index `burst` neighbours of n in a row (Wang et al. 2021, TDN)."""
+    around = range(-(burst // 2), burst - burst // 2)
+    return tuple(min(max(i + k, 0), n - 1) for i in indices for k in around)
 
 
 def _rate(input: Input, fps: Fraction | float | None) -> float:
