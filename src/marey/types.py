@@ -161,7 +161,11 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Which network spoke, and under what terms."""
+    """Which network spoke, and under what terms.
+
+    `multilabel`: its classes do not exclude each other, each has a score of its own (a sigmoid);
+    otherwise the scores of all classes add up to 1.
+    """
 
     name: str
     licence: str | None
@@ -169,6 +173,7 @@ class ModelCard:
     runtime: str
     precision: str
     input: Input
+    multilabel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

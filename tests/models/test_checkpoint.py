@@ -20,7 +20,7 @@ def net() -> Net:
     torch.manual_seed(0)
     net = create_model("efficientnet_lite0+tam+segments", classes=["sit", "stand"])
     net.input = replace(net.input, frames=9, gamma=0.4, size=(64, 64), resize=72)
-    net.licence = "CC0"
+    net.licence, net.multilabel = "CC0", True
     for value in net.state_dict().values():
         if value.is_floating_point():
             value.add_(torch.rand_like(value), alpha=0.01)
@@ -42,6 +42,8 @@ def test_what_is_saved_comes_back(net: Net, folder: Path) -> None:
     x = clip()
     assert torch.equal(again(x), net(x))
     assert (again.labels, again.input, again.licence) == (net.labels, net.input, "CC0")
+    assert again.multilabel
+    assert not create_model(str(folder), classes=3).multilabel  # another head, trained otherwise
     assert (again.architecture, again.name) == ("efficientnet_lite0", str(folder))
     assert again.options == net.options
     assert again.report.load is not None

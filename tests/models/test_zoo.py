@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
 from marey.models._features import features, stage_features
 from marey.models._flow import data_flow
 from marey.models._info import model_info
-from marey.models._net import Net
+from marey.models._net import Net, is_norm
 from marey.models._registry import create_model, list_models
 
 NAMES = list_models()
@@ -23,10 +23,12 @@ NAMES = list_models()
 def net(request: pytest.FixtureRequest) -> Iterator[Net]:
     torch.manual_seed(0)
     net = create_model(request.param, classes=3, dropout=0.0)
-    # Statistics as after training: with those of a fresh network most mistakes would not show.
-    for name, value in net.state_dict().items():
-        if name.endswith(("running_mean", "running_var")):
-            value.copy_(torch.rand(value.shape) + (0.5 if name.endswith("var") else -0.5))
+    # Norms as after training: those of a fresh network hide most mistakes, and some start at zero.
+    for module in net.modules():
+        if is_norm(module):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.0)
     yield net
     net.zero_grad()
 
@@ -91,7 +93,7 @@ def test_training_reaches_every_parameter(net: Net) -> None:
         for name, parameter in net.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-        momenta = {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm3d)}
+        momenta = {m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm3d)}
         # torch's 0.1, or TensorFlow's decays of 0.99 and 0.999; never a decay taken for a momentum.
         assert momenta <= {0.1, 0.01, 0.001}
     finally:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marey.errors import VideoError
-from marey.tasks.classify import average, classify, rank, softmax
+from marey.tasks.classify import average, classify, rank, sigmoid, softmax
 from marey.types import Input, ModelCard, Scores, Window
 
 BRIGHTNESS = Input(
@@ -31,6 +31,7 @@ class BrightOrDark:
     input = BRIGHTNESS
     labels = ("dark", "bright")
     warnings: tuple[str, ...] = ()
+    multilabel = False
 
     def __init__(self) -> None:
         self.clips = 0
@@ -99,6 +100,16 @@ def test_progress_ends_at_the_end(dusk: Path) -> None:
 def test_a_missing_video_says_so(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"nothing\.mp4"):
         classify(tmp_path / "nothing.mp4", BrightOrDark())
+
+
+def test_classes_that_do_not_exclude_each_other_are_scored_apart(dusk: Path) -> None:
+    runtime = BrightOrDark()
+    runtime.multilabel = True
+    first = classify(dusk, model=runtime).windows[0]
+    assert {score.label: round(score.score, 3) for score in first.top} == {"bright": 1, "dark": 0}
+    np.testing.assert_allclose(
+        sigmoid(np.array([[0.0, 1e4, -1e4, np.log(3)]])), [[0.5, 1, 0, 0.75]]
+    )
 
 
 def test_classes_without_labels_are_numbers() -> None:

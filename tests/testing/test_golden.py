@@ -26,7 +26,8 @@ SIBLINGS = {
     *("movinet_a1", "movinet_a2", "movinet_a3", "movinet_a4", "movinet_a5"),
     *("movinet_a1_stream", "movinet_a2_stream"),
     *(f"r3d_hara_{depth}" for depth in (10, 34, 101, 152, 200)),
-    "tdn_resnet101",
+    *("slowfast_r101", "slowfast_r101_16x8", "slowfast_r50_4x16_mm", "slowfast_r101_mm"),
+    *("tdn_resnet101", "i3d_flow", "blvnet_tam_101", "blvnet_tam_152"),
 }
 # timm's graph; held to timm's own answer and to the published weights' keys. Those that have no
 # reference are held to their definition, which their own tests build another way.
@@ -34,6 +35,8 @@ ELSEWHERE = {
     "efficientnet_lite0",
     *(f"efficientnet3d_b{number}" for number in range(5)),
     *("lrcn_resnet50_gru", "lrcn_resnet50_lstm"),
+    # Numbers of the authors' TensorFlow; IBM's own parts without the module over time.
+    *("s3d_g", "blvnet_50"),
 }
 
 

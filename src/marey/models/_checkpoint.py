@@ -39,6 +39,7 @@ class Checkpoint:
     labels: tuple[str, ...] | None
     input: Input
     licence: str | None
+    multilabel: bool
     sha256: str
     extra: Mapping[str, Any]
 
@@ -67,6 +68,7 @@ def save_checkpoint(
         "labels": net.labels,
         "input": net.input.to_dict(),
         "licence": net.licence,
+        "multilabel": net.multilabel,
         "marey": version("marey"),
         "sha256": digest,
         "extra": dict(extra or {}),
@@ -116,6 +118,7 @@ def read_config(folder: Path) -> Checkpoint:
             labels=labels,
             input=Input.from_dict(data["input"]),
             licence=data["licence"],
+            multilabel=bool(data.get("multilabel", False)),  # not in files of before 0.1
             sha256=data["sha256"],
             extra=dict(data["extra"]),
         )

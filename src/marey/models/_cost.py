@@ -23,6 +23,6 @@ def cost(net: Net, shape: tuple[int, int, int]) -> Cost:
     """Count for one clip of `shape` (T, H, W), without computing it: tensors without values do."""
     net = deepcopy(net).to("meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(torch.empty(1, 3, *shape, device="meta"))
+        net(torch.empty(1, len(net.input.mean), *shape, device="meta"))
     # The counter follows the convention of two operations a multiply-accumulate.
     return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)

@@ -53,6 +53,7 @@ class Net(nn.Module):
     name: str
     input: Input
     licence: str | None
+    multilabel: bool
     report: NetReport
 
     def __init__(self, body: nn.Module, head: Head) -> None:
@@ -60,6 +61,7 @@ class Net(nn.Module):
         self.body = body
         self.head = head
         self.licence = None
+        self.multilabel = False
         self.report = NetReport()
         self._labels: tuple[str, ...] | None = None
         self._frozen: tuple[int, bool] = (0, False)
@@ -153,6 +155,7 @@ def is_norm(module: nn.Module) -> bool:
 def replace_head(net: Net, classes: int, labels: tuple[str, ...] | None = None) -> None:
     """Give `net` a fresh last layer for other classes; the rest stays as it is."""
     net.head.renew(classes)
+    net.multilabel = False
     net.labels = labels
 
 

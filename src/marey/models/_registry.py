@@ -137,6 +137,7 @@ def load_checkpoint(
     path = verify_state(folder, config)
     net.report.load = load_state(net, read_state(path), source=str(folder), new_head=new_head)
     net.name, net.input, net.licence = str(folder), config.input, config.licence
+    net.multilabel = config.multilabel and not new_head
     return net
 
 
@@ -377,6 +378,7 @@ def _load_published(
         pinned=pinned,
     )
     net.input, net.licence = _with_frames(made.input, options), weights.licence
+    net.multilabel = weights.multilabel and not new_head
     return net
 
 

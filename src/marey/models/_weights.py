@@ -34,7 +34,8 @@ class Weights:
     published; None pins the first download. `layout` names the naming habit of the file: the
     family converts it; with `marey` the file is the `model.safetensors` of a checkpoint folder on
     this machine (`package:` or `file:`), whose `config.json` then gives labels, options and input.
-    `classes`, `input` and `options` default to the network's own.
+    `classes`, `input` and `options` default to the network's own. `multilabel`: the classes do not
+    exclude each other.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Weights:
     classes: int | None = None
     input: Input | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    multilabel: bool = False
     top1: float | None = None
     protocol: str = ""
 

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 
 class Runtime(Protocol):
-    """What a task needs of a network; `warnings` are what a report of its results must say."""
+    """What a task needs of a network; `warnings` are what a report of its results must say.
+
+    `multilabel`: several classes may be true at once.
+    """
 
     @property
     def input(self) -> Input: ...
 
     @property
     def labels(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def multilabel(self) -> bool: ...
 
     @property
     def warnings(self) -> tuple[str, ...]: ...

@@ -17,6 +17,12 @@ class TorchRuntime:
     """Runs `net` in float32; it takes the net over: device, evaluation mode, memory format."""
 
     def __init__(self, net: Net, device: str | None = None) -> None:
+        if len(net.input.mean) != 3:
+            raise ModelError(
+                f"takes {len(net.input.mean)} channels, optical flow; marey reads colours only",
+                where=net.name,
+                do="Call the network itself on flow of your own.",
+            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.net = net.to(self.device).eval()
         channels_last(self.net)
@@ -28,6 +34,10 @@ class TorchRuntime:
     @property
     def labels(self) -> tuple[str, ...] | None:
         return self.net.labels
+
+    @property
+    def multilabel(self) -> bool:
+        return self.net.multilabel
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -53,6 +63,7 @@ class TorchRuntime:
             runtime=f"torch {self.device.type}",
             precision="float32",
             input=self.input,
+            multilabel=self.multilabel,
         )
 
 

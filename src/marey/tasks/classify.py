@@ -102,7 +102,8 @@ def _score(
     stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
     while group := list(islice(stream, batch)):
         logits = runtime(np.stack([centre_crop(clip.frames, prepare.size) for clip in group]))
-        for clip, p in zip(group, softmax(logits), strict=True):
+        p_of = sigmoid if runtime.multilabel else softmax
+        for clip, p in zip(group, p_of(logits), strict=True):
             yield Scores(clip.window, p)
 
 
@@ -136,6 +137,11 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """N K logits to N K probabilities."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """N K logits to N K probabilities, each class by itself."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)  # which never overflows
 
 
 def rank(p: NDArray[np.floating], labels: Sequence[str] | None, top: int) -> tuple[Score, ...]:
