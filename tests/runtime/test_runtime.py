@@ -69,3 +69,8 @@ def test_wrong_clips_are_refused(wrong: NDArray[np.uint8]) -> None:
 def test_importing_the_runtime_loads_no_torch() -> None:
     code = "import sys, marey.runtime; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_network_for_optical_flow_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match="i3d_flow: takes 2 channels, optical flow"):
+        load(create_model("i3d_flow", classes=2), device="cpu")

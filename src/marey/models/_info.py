@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from marey.models._checkpoint import Checkpoint, read_config
-from marey.models._cost import cost
+from marey.models._costs import known_cost
 from marey.models._flow import Stage, data_flow
 from marey.models._registry import Entry, Made, build, is_folder, owner, resolve
 from marey.types import Input
@@ -68,8 +66,7 @@ def model_info(name: str | os.PathLike[str]) -> ModelInfo:
     meant = _meant(name)
     entry, made = meant.entry, meant.made
     shape = (made.input.frames, *made.input.size)
-    with torch.device("meta"):
-        found = cost(build(entry, made.classes, made.options), shape)
+    found = known_cost(entry, made)
     return ModelInfo(
         name=meant.name,
         family=entry.family,

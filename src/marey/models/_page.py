@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from marey.models._info import ModelInfo, WeightsInfo, model_info
@@ -11,7 +12,7 @@ _HEAD = """\
 # Models
 
 This page is generated; a test holds it to the registry. To write it anew:
-`python -c "from marey.models._page import page; print(page(), end='')" > docs/models.md`
+`python -m marey.models._costs && python -m marey.models._page > docs/models.md`
 
 A bare name (`r3d_18`) is an untrained network and downloads nothing. `name.tag` loads weights, and
 a tag alone does where only one network has it. `marey show NAME` tells all that is known of one.
@@ -88,3 +89,7 @@ def _published(item: WeightsInfo) -> Sequence[str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
