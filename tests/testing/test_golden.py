@@ -27,7 +27,7 @@ SIBLINGS = {
     *("movinet_a1_stream", "movinet_a2_stream"),
     *(f"r3d_hara_{depth}" for depth in (10, 34, 101, 152, 200)),
     *("slowfast_r101", "slowfast_r101_16x8", "slowfast_r50_4x16_mm", "slowfast_r101_mm"),
-    *("tdn_resnet101", "i3d_flow", "blvnet_tam_101", "blvnet_tam_152"),
+    *("tpn_slow_r101", "tdn_resnet101", "i3d_flow", "blvnet_tam_101", "blvnet_tam_152"),
 }
 # timm's graph; held to timm's own answer and to the published weights' keys. Those that have no
 # reference are held to their definition, which their own tests build another way.

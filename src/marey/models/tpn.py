@@ -1,7 +1,7 @@
 """TPN: a pyramid over time on the last two stages of a Slow network.
 
 Paper: Yang et al., "Temporal Pyramid Network for Action Recognition", CVPR 2020, arXiv 2004.03548.
-Reference: open-mmlab/mmaction2@4d6c934 `mmaction/models/necks/tpn.py`,
+Reference: open-mmlab/mmaction2@v1.2.0 `mmaction/models/necks/tpn.py`,
 `mmaction/models/heads/tpn_head.py`, with its `ResNet3dSlowOnly`.
 
 An action is quick or slow. A network that is fed at several frame rates can tell; TPN is fed once,
@@ -16,9 +16,9 @@ and takes the stages of one network for the rates, as deeper ones see more of ti
 The second flow begins with the sums of the first: a cascade, in the words of the paper.
 
 Deviations: the reference trains with a second classifier on res4, which sees none of what follows;
-a network here has one answer, so that head is left out and dropped from the files. `tpn_slow_r101`
-has no golden: the authors made it, and the reference makes it by its `depth`. The authors' own
-networks for 16 and 32 frames, which pool the two stages unequally, are not here, nor is TPN on TSM.
+a network here has one answer, so that classifier is left out, and dropped from the files. The
+authors' own networks for 16 and 32 frames, which pool the two stages unequally, and TPN on TSM are
+not here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -106,13 +107,12 @@ class SlowPyramid(nn.Module):
     def __init__(self, depth: int) -> None:
         super().__init__()
         self.stem = stem(1, 64)
-        inputs = 64
-        # As in Slow, only res4 and res5 look at time.
-        for number, (times, stride) in enumerate(
-            zip(uniform(1, 1, 3, 3, depth=depth), STRIDES, strict=True), start=2
-        ):
-            self.add_module(f"res{number}", stage(inputs, 64 << number, times, stride))
-            inputs = 64 << number
+        widths = pairwise((64, 256, 512, RES4, RES5))
+        times = uniform(1, 1, 3, 3, depth=depth)  # as in Slow, res4 and res5 alone look at time
+        self.res2, self.res3, self.res4, self.res5 = (
+            stage(*width, kernels, stride)
+            for width, kernels, stride in zip(widths, times, STRIDES, strict=True)
+        )
         initialise(self)
         self.pyramid = Pyramid()
 
@@ -175,7 +175,7 @@ _register = partial(
     imagenet(frames=8, every=8, resize=256, size=(256, 256), views=(10, 3)),
     classes=400,
     paper="2004.03548",
-    reference="open-mmlab/mmaction2@4d6c934",
+    reference="open-mmlab/mmaction2@v1.2.0",
 )
 
 
