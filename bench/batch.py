@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from marey.models._registry import create_model
-from marey.runtime import Runtime, load
+from marey.runtime import Runtime, compile
 
 
 def milliseconds(runtime: Runtime, batch: int, clips: int) -> float:
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16)
     options = parser.parse_args()
     for name in options.models:
-        runtime = load(create_model(name))
+        runtime = compile(create_model(name))
         times = {batch: milliseconds(runtime, batch, options.clips) for batch in options.batches}
         one = times[options.batches[0]]
         for batch, taken in times.items():

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import av
 
-from marey.runtime import Runtime, load
+from marey.runtime import Runtime, compile
 from marey.tasks.classify import classify
 from marey.testing.videos import make_video
 from marey.video.decode import Counts, Decoder
@@ -134,7 +134,7 @@ def generate(folder: Path, times: int) -> Path:
 def run(path: Path, threads: int, repeats: int, model: str) -> None:
     with open_video(path) as reader:
         video = reader.video
-    runtime = load(model)
+    runtime = compile(model)
     print(f"{video.width}x{video.height} {video.codec}, {video.duration:.1f} s")
     print(f"{platform.machine()}, {os.cpu_count()} cores, threads={threads}, PyAV {av.__version__}")
     ways: dict[str, Callable[[], int]] = {

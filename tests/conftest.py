@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled networks and downloads of the tests are kept apart from the person's own."""
+    os.environ["MAREY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def media() -> Path:
     """The folder of real footage (`clips/`, `motions6/`); the test is skipped without it."""

@@ -16,7 +16,7 @@ import pytest
 from marey.cli import main
 from marey.video.write import VideoWriter
 
-VERBS = ["classify", "check", "models", "show", "train", "evaluate"]
+VERBS = ["classify", "check", "models", "show", "train", "evaluate", "export"]
 
 
 @dataclass
@@ -35,7 +35,6 @@ def marey(
 ) -> Marey:
     """Runs a command in this process, which has torch loaded already; nothing can be downloaded."""
     monkeypatch.setenv("MAREY_MIRROR", (tmp_path / "mirror").as_uri())
-    monkeypatch.setenv("MAREY_CACHE", str(tmp_path / "cache"))
 
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["marey", *map(str, arguments)])

@@ -19,6 +19,7 @@ _PUBLIC = {
     "create_model": "marey.models._registry",
     "list_models": "marey.models._registry",
     "model_info": "marey.models._info",
+    "compile": "marey.runtime",
     "features": "marey.models._features",
     "stage_features": "marey.models._features",
     "freeze": "marey.models._net",
@@ -31,6 +32,7 @@ _PUBLIC = {
     "Recipe": "marey.training.recipe",
     "train": "marey.training.loop",
     "evaluate": "marey.training.evaluate",
+    "export": "marey.export",
     "Net": "marey.models._net",
     "Input": "marey.types",
     "Report": "marey.types",
@@ -56,6 +58,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from marey.data.manifest import Manifest
     from marey.errors import MareyError
+    from marey.export import export
     from marey.models._features import features, stage_features
     from marey.models._info import model_info
     from marey.models._net import Net, freeze, replace_head
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from marey.models._stream import StreamNet
     from marey.models.timed import timed
     from marey.outputs import write
+    from marey.runtime import compile
     from marey.tasks.check import check
     from marey.tasks.classify import classify
     from marey.training.evaluate import evaluate

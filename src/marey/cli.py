@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from marey import __version__
-from marey.console import Bars, Failures, complain, emit, settings_from, views_from, warn
+from marey.console import Bars, Failures, complain, emit, settings_from, views_from, waiting, warn
 from marey.errors import MareyError
 
 app = typer.Typer(
@@ -58,25 +58,28 @@ def classify(
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: a window).")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a window.")] = 5,
+    runtime: Annotated[str, typer.Option(help="What computes: auto, openvino or torch.")] = "auto",
+    precision: Annotated[str, typer.Option(help="In what: auto, f32 or bf16.")] = "auto",
 ) -> None:
     """Label videos: scores for every window with its times, and for the whole video."""
     from marey.outputs import check_output, write
     from marey.outputs.table import timeline
-    from marey.runtime import load
+    from marey.runtime import compile
     from marey.tasks.classify import classify as run
 
     failures = Failures()
     paths = failures.expand(videos)
     if output is not None:
         check_output(output, len(paths))
-    runtime = load(model)
-    warn(model, runtime.warnings)  # also in every report; told here once
+    with waiting(f"making {model} ready"):
+        net = compile(model, runtime=runtime, precision=precision)
+    warn(model, net.warnings)  # also in every report; told here once
     reports = []
     with Bars(len(paths)) as bars:
         for path in paths:
             with failures.catch(), bars.video(path) as progress:
-                report = run(path, runtime, window=window, step=step, top=top, progress=progress)
-                warn(path, report.warnings[len(runtime.warnings) :])
+                report = run(path, net, window=window, step=step, top=top, progress=progress)
+                warn(path, report.warnings[len(net.warnings) :])
                 if output is None:
                     emit(report.to_dict(), partial(timeline, report))
                 else:
@@ -177,6 +180,24 @@ def evaluate(
     row = result.to_dict()
     emit(row, partial(accuracy, row))
     raise typer.Exit(1 if result.unreadable else 0)
+
+
+@app.command()
+def export(
+    model: ModelName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Write .onnx, .xml or .pt2.", show_default=False)
+    ],
+) -> None:
+    """Write a network to a file that runs elsewhere, checked by running it."""
+    from marey.export import export as run
+    from marey.outputs.table import properties
+
+    with waiting(f"writing {output}"):
+        done = run(model, output)
+    warn(model, done.warnings)
+    row = {"path": str(done.path), "difference": done.difference}
+    emit(row, partial(properties, row))
 
 
 def main() -> None:

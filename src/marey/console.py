@@ -89,6 +89,19 @@ class Bars:
             self._rich.advance(self._all)
 
 
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says on a terminal's stderr what takes a while, until it is done."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
 def emit(
     rows: Mapping[str, Any] | Iterable[Mapping[str, Any]], render: Callable[[], RenderableType]
 ) -> None:

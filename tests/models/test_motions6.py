@@ -11,7 +11,7 @@ from marey.data.manifest import Manifest
 from marey.models._fetch import find_packaged
 from marey.models._info import model_info
 from marey.models._registry import default_weights
-from marey.runtime import Runtime, load
+from marey.runtime import Runtime, compile
 from marey.types import Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
@@ -23,7 +23,7 @@ LABELS = ("jump", "run", "sit", "stand", "turn", "walk")
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return load("motions6")
+    return compile("motions6")
 
 
 def test_it_says_what_it_is(runtime: Runtime) -> None:

@@ -13,7 +13,7 @@ from marey.errors import ModelError
 from marey.models._checkpoint import save_checkpoint
 from marey.models._registry import create_model
 from marey.nn.clip import normalise
-from marey.runtime import load
+from marey.runtime import compile
 
 
 def clips(frames: int = 4) -> NDArray[np.uint8]:
@@ -24,7 +24,7 @@ def clips(frames: int = 4) -> NDArray[np.uint8]:
 def test_a_runtime_answers_as_its_network(name: str) -> None:
     torch.manual_seed(0)
     net = create_model(name, classes=["sit", "stand"]).train()
-    runtime = load(net, device="cpu")
+    runtime = compile(net, device="cpu")
     logits = runtime(clips())
     assert (logits.dtype, logits.shape) == (np.float32, (2, 2))
     with torch.no_grad():
@@ -37,32 +37,32 @@ def test_a_runtime_answers_as_its_network(name: str) -> None:
 
 
 def test_the_card_says_who_speaks_and_under_what_terms() -> None:
-    card = load("efficientnet_lite0", device="cpu").card()
+    card = compile("efficientnet_lite0", device="cpu").card()
     assert (card.name, card.licence) == ("efficientnet_lite0.in1k", "Apache-2.0")
     assert (card.classes, card.runtime, card.precision) == (1000, "torch cpu", "float32")
 
 
 def test_a_checkpoint_folder_is_loaded_by_its_path(tmp_path: Path) -> None:
     save_checkpoint(create_model("efficientnet_lite0", classes=["a", "b"]), tmp_path / "mine")
-    runtime = load(tmp_path / "mine", device="cpu")
+    runtime = compile(tmp_path / "mine", device="cpu")
     assert runtime.labels == ("a", "b")
     assert runtime.card().name == str(tmp_path / "mine")
 
 
 def test_random_weights_are_never_asked_for_labels() -> None:
     with pytest.raises(ModelError, match="rmc2_18: has no weights that could label anything"):
-        load("rmc2_18")
+        compile("rmc2_18")
 
 
 def test_a_new_head_warns() -> None:
     net = create_model("efficientnet_lite0.in1k", classes=["a", "b"])
-    assert "new and untrained" in load(net, device="cpu").warnings[0]
+    assert "new and untrained" in compile(net, device="cpu").warnings[0]
 
 
 @pytest.mark.parametrize("wrong", [clips()[0], clips().astype(np.float32), clips()[..., :2]])
 def test_wrong_clips_are_refused(wrong: NDArray[np.uint8]) -> None:
-    runtime = load(create_model("efficientnet_lite0", classes=2), device="cpu")
-    with pytest.raises(ModelError, match="must be uint8 N T H W 3"):
+    runtime = compile(create_model("efficientnet_lite0", classes=2), device="cpu")
+    with pytest.raises(ModelError, match="takes frames, uint8 N T H W 3"):
         runtime(wrong)
 
 
@@ -73,4 +73,4 @@ def test_importing_the_runtime_loads_no_torch() -> None:
 
 def test_a_network_for_optical_flow_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match="i3d_flow: takes 2 channels, optical flow"):
-        load(create_model("i3d_flow", classes=2), device="cpu")
+        compile(create_model("i3d_flow", classes=2), device="cpu")

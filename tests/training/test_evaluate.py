@@ -12,7 +12,7 @@ from toy import LABELS, create
 from marey.data.cache import Cache
 from marey.data.manifest import Manifest
 from marey.errors import DataError
-from marey.runtime import load
+from marey.runtime import compile
 from marey.tasks.classify import softmax
 from marey.training.evaluate import evaluate
 from marey.training.loop import Run
@@ -84,7 +84,7 @@ def test_against_the_network_called_by_hand(toy: Path) -> None:
 
     sample = Manifest.read(toy).samples[0]
     views = fixed_views(open_source(sample, 0, net.input), net.input, (1, 1))
-    p = softmax(load(net)(views))[0]
+    p = softmax(compile(net, precision="f32")(views))[0]
     assert evaluation.predictions[0].score == pytest.approx(float(p.max()))
 
 

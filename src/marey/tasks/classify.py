@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import VideoError
-from marey.runtime import Runtime, load
+from marey.runtime import Runtime, compile
 from marey.types import Ranked, Report, Score, Scores, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
@@ -38,10 +38,10 @@ def classify(
     """The best `top` labels of every window of `video`, and of the whole of it.
 
     `window` and `step` are seconds; a window is by default as long as the network's clip, a step as
-    long as the window. `model` is a name, a checkpoint folder, or what `marey.runtime.load` gave:
-    load once to classify many videos. Raises `VideoError`, `ModelError` or `WeightsError`.
+    long as the window. `model` is a name, a checkpoint folder, or what `marey.compile` gave:
+    compile once to classify many videos. Raises `VideoError`, `ModelError` or `WeightsError`.
     """
-    runtime = load(model) if isinstance(model, str) else model
+    runtime = compile(model) if isinstance(model, str) else model
     with open_video(video, limits=limits or Limits()) as reader:
         labels = runtime.labels
         ranked: list[Ranked] = []

@@ -19,7 +19,7 @@ from marey.data.manifest import Manifest
 from marey.data.source import open_source
 from marey.data.survey import Lost, lost_words, refuse_all_lost
 from marey.errors import DataError, MareyError, VideoError
-from marey.runtime import Runtime, load
+from marey.runtime import Runtime, compile
 from marey.tasks.classify import softmax
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
@@ -100,7 +100,11 @@ def evaluate(
     require_train_extra()
     manifest = data if isinstance(data, Manifest) else Manifest.read(data)
     manifest = manifest if split is None else manifest.split(split)
-    runtime = load(model) if isinstance(model, str | os.PathLike | torch.nn.Module) else model
+    runtime = (
+        compile(model, precision="f32")
+        if isinstance(model, str | os.PathLike | torch.nn.Module)
+        else model
+    )
     labels = _agreed_labels(runtime, manifest)
     manifest = replace(manifest, labels=labels)
     views = views or runtime.input.views

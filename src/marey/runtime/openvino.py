@@ -1,0 +1,201 @@
+"""Networks run by OpenVINO on the CPU: converted once, compared with the network itself, kept.
+
+Normalisation is part of the graph, so uint8 frames go in and no float clip is made. A graph is for
+one shape; other shapes are converted when they first come.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marey.errors import ModelError, OutputError
+from marey.models._net import Net
+from marey.runtime._cache import GraphCache
+from marey.runtime._net import NetRuntime
+
+NAMES = {"f32": "float32", "bf16": "bfloat16"}
+BOUNDS = {"f32": 1e-3, "bf16": 0.05}
+"""How far the logits may be from the network's own, relative to the largest of them."""
+
+
+class FromFrames(nn.Module):
+    """The network with its normalisation before it: uint8 N T H W 3 → N K."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self.net = net
+        self.gamma = net.input.gamma
+        mean, std = torch.tensor(net.input.mean), torch.tensor(net.input.std)
+        self.register_buffer("scale", 1 / std)
+        self.register_buffer("shift", -mean / std)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = frames.float() / 255
+        if self.gamma != 1:
+            x = x**self.gamma
+        x = x * self.scale + self.shift
+        return self.net(x.permute(0, 4, 1, 2, 3))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A compiled graph, and how far its answer was from the network's on frames of noise."""
+
+    request: Any
+    difference: float
+
+
+class RefusedError(ModelError):
+    """OpenVINO cannot run a network, or not as it is."""
+
+
+class DiffersError(RefusedError):
+    """A graph does not give the network's answers in this precision."""
+
+
+class OpenVinoRuntime(NetRuntime):
+    """Runs `net` in the precision asked for; None is the fastest that this processor computes in.
+
+    Not for several threads at once. Raises RefusedError.
+    """
+
+    runtime = "openvino cpu"
+
+    def __init__(
+        self,
+        net: Net,
+        precision: str | None = None,
+        *,
+        batch: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(net.cpu())
+        if precision == "bf16" and fastest() != "bf16":
+            raise ModelError(
+                "this processor does not compute in bfloat16", do="Take precision 'auto' or 'f32'."
+            )
+        self._threads = threads
+        self._cache = GraphCache(net)
+        self._graphs: dict[tuple[torch.dtype, tuple[int, ...]], Graph] = {}
+        self._precision = precision or fastest()
+        first = torch.uint8, (batch, net.input.frames, *net.input.size, 3)
+        try:
+            graph = self._graph(*first)
+        except DiffersError as error:
+            if precision or self._precision == "f32":
+                raise
+            self.notes.append(f"{error.what}; runs in float32")
+            self._precision = "f32"
+            graph = self._graph(*first)
+        self.precision = NAMES[self._precision]
+        self.difference = graph.difference
+
+    def frames(self, frames: Tensor) -> Tensor:
+        return self._run(frames)
+
+    def clips(self, clips: Tensor) -> Tensor:
+        return self._run(clips.float())
+
+    def _run(self, x: Tensor) -> Tensor:
+        request = self._graph(x.dtype, tuple(x.shape)).request
+        logits = request.infer([x.contiguous().numpy()], share_inputs=True)[0]
+        return torch.from_numpy(
+            logits.copy()
+        )  # the request writes its next answer to the same place
+
+    def _graph(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
+        if (dtype, shape) not in self._graphs:
+            self._graphs[dtype, shape] = self._compiled(dtype, shape)
+        return self._graphs[dtype, shape]
+
+    def _compiled(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
+        kind = "frames" if dtype == torch.uint8 else "clips"
+        name = "x".join(map(str, (kind, *shape))) + f"-{self._precision}"
+        if kept := self._cache.read(name):
+            model, difference = kept
+            request = self._request(model)
+        else:
+            module = FromFrames(self.net).eval() if dtype == torch.uint8 else self.net
+            example = _noise(dtype, shape)
+            model = convert(module, example, self.net.name)
+            request = self._request(model)
+            difference = _difference(request, module, example)
+            try:
+                self._cache.write(name, model, difference)
+            except OutputError as error:
+                self.notes.append(str(error))
+            # What is read back is laid out otherwise, and rounds otherwise: take it at once, so
+            # that the first run gives the same numbers as all later ones.
+            if again := self._cache.read(name):
+                request = self._request(again[0])
+        # Written so that a NaN fails.
+        if not difference <= BOUNDS[self._precision]:
+            raise DiffersError(
+                f"OpenVINO's answers in {NAMES[self._precision]} differ from the network's by "
+                f"{difference:.2g} of the largest, {BOUNDS[self._precision]:g} may be",
+                where=self.net.name,
+                do="Take precision 'f32', or runtime 'torch'.",
+            )
+        return Graph(request, difference)
+
+    def _request(self, model: Any) -> Any:
+        import openvino
+
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = self._threads
+        try:
+            return openvino.compile_model(model, "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise _refused(self.net.name, error) from error
+
+
+def fastest() -> str:
+    """bfloat16 where the processor computes in it, float32 elsewhere."""
+    import openvino
+
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in able else "f32"
+
+
+def convert(module: nn.Module, example: Tensor, name: str) -> Any:
+    """The graph of a network for inputs like `example`; RefusedError where there is none."""
+    import openvino
+
+    try:
+        # What the tools warn of, they warn of their own code.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return openvino.convert_model(torch.export.export(module, (example,)))
+    except Exception as error:  # whatever two compilers raise, the network still runs in torch
+        raise _refused(name, error) from error
+
+
+def _refused(name: str, error: Exception) -> RefusedError:
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return RefusedError(f"OpenVINO cannot take it ({why})", where=name, do="Take runtime 'torch'.")
+
+
+def _noise(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if dtype == torch.uint8:
+        return torch.randint(0, 256, shape, dtype=dtype, generator=generator)
+    return torch.randn(shape, generator=generator)
+
+
+@torch.inference_mode()
+def _difference(request: Any, module: nn.Module, example: Tensor) -> float:
+    expected = module(example)
+    found = torch.from_numpy(request.infer([example.numpy()])[0])
+    return float((found - expected).abs().max() / expected.abs().max())
