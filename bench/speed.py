@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -120,16 +119,6 @@ def made_frames(frames: int, height: int, width: int) -> Any:
     return clip.to(torch.uint8)
 
 
-def in_a_process(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", name, "--repeats", str(repeats)]
-    command += ["--threads", str(threads), *(["--peer", library] if library else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
-
-
 def page(rows: Iterable[Mapping[str, Any]], command: str, threads: int) -> str:
     """The results as Markdown."""
     from importlib.metadata import version
@@ -168,7 +157,7 @@ def _row(row: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    from zoo import peers
+    from zoo import in_a_process, peers
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", default=NINE)
@@ -183,7 +172,9 @@ def main() -> None:
         return
     rows = []
     for name in options.names:
-        rows.append(in_a_process(name, peers().get(name), options.repeats, options.threads))
+        rows.append(
+            in_a_process(__file__, name, peers().get(name), options.repeats, options.threads)
+        )
         print(_row(rows[-1]), end="", flush=True)
     if options.output:
         command = f"python bench/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

@@ -132,14 +132,16 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def in_a_process(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
-    """`measure` in a fresh process, whose peak of memory is the network's."""
-    command = [sys.executable, __file__, "--one", name, "--repeats", str(repeats)]
+def in_a_process(
+    script: str, name: str, library: str | None, repeats: int, threads: int
+) -> dict[str, Any]:
+    """`measure` of a script in a fresh process, whose peak of memory is the network's."""
+    command = [sys.executable, script, "--one", name, "--repeats", str(repeats)]
     command += ["--threads", str(threads), *(["--peer", library] if library else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
-    row: dict[str, Any] = json.loads(done.stdout)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 
 
@@ -193,10 +195,10 @@ def main() -> None:
 
     known = peers()
     names = [name for pattern in options.patterns for name in list_models(pattern)]
-    rows = []
+    rows, how = [], (options.repeats, options.threads)
     for name in dict.fromkeys(names):
         if name in known or not options.only_peers:
-            rows.append(in_a_process(name, known.get(name), options.repeats, options.threads))
+            rows.append(in_a_process(__file__, name, known.get(name), *how))
             print(_row(rows[-1]), end="", flush=True)
     if options.output:
         command = f"python bench/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

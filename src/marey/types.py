@@ -164,7 +164,8 @@ class ModelCard:
     """Which network spoke, and under what terms.
 
     `multilabel`: its classes do not exclude each other, each has a score of its own (a sigmoid);
-    otherwise the scores of all classes add up to 1.
+    otherwise the scores of all classes add up to 1. `difference`: how far the compiled network's
+    logits were from its own on a made clip, relative to the largest.
     """
 
     name: str
@@ -174,6 +175,7 @@ class ModelCard:
     precision: str
     input: Input
     multilabel: bool = False
+    difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

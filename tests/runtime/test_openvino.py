@@ -133,14 +133,14 @@ def test_wrong_answers_are_refused_with_advice(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(fastest() == "f32", reason="this processor computes in float32 only")
-def test_where_half_precision_is_too_coarse_float32_is_taken_and_said(
+def test_where_half_precision_is_too_coarse_float32_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(BOUNDS, "bf16", 0.0)
     runtime = compile(network())
     assert runtime.card().precision == "float32"
-    assert "bfloat16 differ" in runtime.warnings[0]
-    assert "runs in float32" in runtime.warnings[0]
+    assert runtime.warnings == ()
+    assert runtime.card().difference < 1e-4
     with pytest.raises(DiffersError):
         compile(network(), precision="bf16")
 

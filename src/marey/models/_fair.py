@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from marey.models._labels import kinetics400
 from marey.models._weights import Weights
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 Size = tuple[int, int, int]  # T H W
@@ -101,12 +102,9 @@ def stage(
 
 def initialise(net: nn.Module) -> None:
     """As both code bases do: He's convolutions, and blocks that start as their shortcut."""
+    he_fan_out(net)
     for module in net.modules():
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, Bottleneck):
+        if isinstance(module, Bottleneck):
             nn.init.zeros_(module.norm_c.weight)
 
 

@@ -44,6 +44,7 @@ from marey.models._image_nets import imagenet
 from marey.models._net import Net
 from marey.models._registry import register
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.nn.mix import TemporalAggregation
 from marey.nn.time import Clock, Folded
 
@@ -260,10 +261,9 @@ class BLVNet(Net):
 
     def _start(self) -> None:
         """As the authors do; TAM has its own start (`init="paper"`)."""
+        he_fan_out(self)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, Bottleneck):
+            if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)  # type: ignore[arg-type]
         nn.init.normal_(self.head.linear.weight, std=0.001)
 

@@ -25,6 +25,7 @@ from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights, renamed
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 GRID = (1, 4, 4)  # T H W of the map that the weights of fc6 are for
@@ -81,13 +82,10 @@ class C3D(Net):
             fc=FullyConnected(512, dropout),
         )
         super().__init__(nn.Sequential(layers), Mean(4096, classes, dropout))
+        he_fan_out(self)
         for module in self.body.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.005)
-            if isinstance(module, nn.Conv3d | nn.Linear):
-                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def early(self) -> int:

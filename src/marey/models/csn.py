@@ -31,6 +31,7 @@ from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights, renamed
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 norm = partial(nn.BatchNorm3d, eps=1e-3)
@@ -99,9 +100,7 @@ class CSN(Net):
                 inputs = outputs
             layers[f"layer{stage}"] = nn.Sequential(*blocks)
         super().__init__(nn.Sequential(layers), Mean(inputs, classes, dropout))
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        he_fan_out(self)
 
     def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         """`mmaction2` counts what stands for the 3x3x3 by pairs of convolution and norm."""

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from marey.models._net import Net
 from marey.models._registry import register
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 _NAMES = (
@@ -135,9 +136,7 @@ class HaraResNet(Net):
                 inputs = kind.expansion * width
             layers[f"layer{stage}"] = nn.Sequential(*blocks)
         super().__init__(nn.Sequential(layers), Mean(inputs, classes, dropout))
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        he_fan_out(self)
 
     def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         if layout != "kenshohara":

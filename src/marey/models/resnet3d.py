@@ -35,6 +35,7 @@ from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 Norm = Callable[[int], nn.Module]
@@ -159,9 +160,7 @@ class ResNet3d(Net):
                 inputs = outputs
             layers[f"layer{stage}"] = nn.Sequential(*blocks)
         super().__init__(nn.Sequential(layers), Mean(inputs, classes, dropout))
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        he_fan_out(self)
 
     def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         """`torchvision` is also the layout of the IG-65M files."""

@@ -35,6 +35,7 @@ from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights, renamed
 from marey.nn.heads import Mean
+from marey.nn.init import he_fan_out
 from marey.types import Input
 
 WIDTHS, DEPTHS = (12, 24, 48, 96), (1, 2, 5, 3)  # of the network that is expanded
@@ -124,12 +125,9 @@ class X3D(Net):
         )
         super().__init__(nn.Sequential(layers), Mean(2048, classes, dropout))
         self._folded = {"pyslowfast": 2 * widths[0], "mmaction2": 2 * widths[0]}
+        he_fan_out(self)
         for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, Block):  # each begins as its shortcut
+            if isinstance(module, Block):  # each begins as its shortcut
                 nn.init.zeros_(module.norm_c.weight)
 
     def early(self) -> int:

@@ -25,7 +25,7 @@ class NetRuntime:
     runtime: str  # what computes, as reports name it
     precision: str  # and in which numbers
     difference: float | None = None
-    """How far its logits were from the network's on noise, of the largest; None: not converted."""
+    """How far its logits were from the network's, of the largest; None: it is not converted."""
 
     def __init__(self, net: Net) -> None:
         if len(net.input.mean) != 3:
@@ -65,6 +65,7 @@ class NetRuntime:
             precision=self.precision,
             input=self.input,
             multilabel=self.multilabel,
+            difference=self.difference,
         )
 
     @overload
