@@ -89,6 +89,15 @@ def test_other_shapes_batches_and_normalised_clips_are_taken_as_they_come() -> N
         runtime(frames().astype(np.int64))
 
 
+def test_many_clips_are_cut_into_batches_of_one_graph() -> None:
+    net = network()
+    runtime = OpenVinoRuntime(net, "f32", batch=2)
+    assert far(runtime(frames(4)), expected(net, frames(4))) < 1e-4
+    assert len(runtime._graphs) == 1
+    assert far(runtime(frames(5)), expected(net, frames(5))) < 1e-4
+    assert len(runtime._graphs) == 2
+
+
 def test_what_is_kept_is_not_converted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = OpenVinoRuntime(network(), "f32")
     answers = first(frames())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def test_progress_ends_at_the_end(dusk: Path) -> None:
 def test_a_missing_video_says_so(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"nothing\.mp4"):
         classify(tmp_path / "nothing.mp4", BrightOrDark())
+
+
+def test_an_error_midway_ends_the_decoding_thread(dusk: Path) -> None:
+    def stop(done: float, total: float | None) -> None:
+        raise RuntimeError("enough")
+
+    before = threading.active_count()
+    for window in (None, 2.5):
+        with pytest.raises(RuntimeError, match="enough"):
+            classify(dusk, BrightOrDark(), window=window, progress=stop)
+        assert threading.active_count() == before
 
 
 def test_classes_that_do_not_exclude_each_other_are_scored_apart(dusk: Path) -> None:

@@ -64,10 +64,13 @@ def compile(
     with normalised clips (float, N 3 T H W); arrays give arrays, tensors tensors: logits, N K.
 
     `auto` is CUDA where there is some, else OpenVINO, in bfloat16 on processors that compute in it
-    and float32 on others; a network that OpenVINO refuses runs in torch, and its `warnings` say so.
-    `f32` is for exactness. A network is converted for `batch` clips of its `input`, compared with
-    itself, and kept in the cache (`MAREY_CACHE`); other shapes are converted when they first come.
-    `threads` defaults to all cores. The network given is taken over: evaluation mode, device.
+    if the answers stay within 2 %, and else in float32; a network that OpenVINO refuses runs in
+    torch, and its `warnings` say so. `f32` is for exactness.
+
+    OpenVINO takes `batch` clips at a time, which more are cut into. A network is converted for the
+    clips of its `input`, compared with itself, and kept in the cache (`MAREY_CACHE`); for clips of
+    other shapes when they first come. `threads` defaults to all cores. The network given is taken
+    over: evaluation mode, device.
 
     A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames.
     A bare name takes its default weights, or is refused: random weights label nothing. Raises

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from marey.errors import VideoError
 from marey.runtime import Runtime, compile
+from marey.tasks._ahead import ahead
 from marey.types import Ranked, Report, Score, Scores, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
@@ -20,6 +22,8 @@ from marey.video.read import Limits, Reader, open_video
 from marey.video.windows import pick, window_length, windows
 
 DEFAULT_MODEL = "efficientnet_lite0.in1k"
+
+_AHEAD = 2  # clips that are decoded while one is looked at
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds done and the seconds in all, None where nobody knows."""
@@ -46,12 +50,13 @@ def classify(
         labels = runtime.labels
         ranked: list[Ranked] = []
         total: NDArray[np.floating] = np.zeros(1)  # broadcasts to K
-        for scores in score(reader, runtime, window=window, step=step):
-            span = scores.window
-            ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
-            total = total + scores.p
-            if progress:
-                progress(span.end - reader.video.start, reader.video.duration)
+        with closing(score(reader, runtime, window=window, step=step)) as scored:
+            for scores in scored:
+                span = scores.window
+                ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
+                total = total + scores.p
+                if progress:
+                    progress(span.end - reader.video.start, reader.video.duration)
         if not ranked:
             raise VideoError(
                 "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
@@ -72,10 +77,12 @@ def score(
     window: float | None = None,
     step: float | None = None,
     batch: int = 1,
-) -> Iterator[Scores]:
-    """The class probabilities of one window after another; memory is bounded by `batch` clips.
+) -> Generator[Scores]:
+    """The class probabilities of one window after another.
 
-    More than one takes memory and, on a CPU, gains nothing (`bench/batch.py`).
+    The next clips are decoded while the network looks at the present ones; memory is bounded by
+    two clips more than are looked at. A `batch` of more than one takes memory and, on a CPU, gains
+    nothing (`bench/batch.py`).
 
     A window no longer than the network's clip is that clip. A longer one averages the clips whose
     middle it holds; they follow each other without gaps, and each is scored once however much the
@@ -87,24 +94,26 @@ def score(
     step = step or window
     duration = math.inf if video.duration is None else video.duration
     spans = windows(duration, window, step, start=video.start)
-    if window > natural:
-        stride = step / math.ceil(step / natural)
-        return average(spans, _score(reader, runtime, duration, natural, stride, batch))
-    return _score(reader, runtime, duration, window, step, batch)
+    longer = window > natural
+    length, stride = (natural, step / math.ceil(step / natural)) if longer else (window, step)
+    # Closed before the reader can be: a thread decodes from it.
+    with closing(_score(reader, runtime, duration, length, stride, batch)) as moments:
+        yield from average(spans, moments) if longer else moments
 
 
 def _score(
     reader: Reader, runtime: Runtime, duration: float, length: float, step: float, batch: int
-) -> Iterator[Scores]:
+) -> Generator[Scores]:
     video, prepare = reader.video, runtime.input
     spans = windows(duration, length, step, start=video.start)
     plan = ((span, pick(span, prepare, video.fps)) for span in spans)
     stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
-    while group := list(islice(stream, batch)):
-        logits = runtime(np.stack([centre_crop(clip.frames, prepare.size) for clip in group]))
-        p_of = sigmoid if runtime.multilabel else softmax
-        for clip, p in zip(group, p_of(logits), strict=True):
-            yield Scores(clip.window, p)
+    p_of = sigmoid if runtime.multilabel else softmax
+    with closing(ahead(stream, max(batch, _AHEAD))) as decoded:
+        while group := list(islice(decoded, batch)):
+            logits = runtime(np.stack([centre_crop(clip.frames, prepare.size) for clip in group]))
+            for clip, p in zip(group, p_of(logits), strict=True):
+                yield Scores(clip.window, p)
 
 
 def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scores]:
