@@ -46,7 +46,7 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
     from marey.models._registry import create_model
     from marey.nn.clip import normalise
     from marey.runtime import compile
-    from marey.runtime.openvino import fastest
+    from marey.runtime._openvino import fastest
     from marey.runtime.torch import channels_last
 
     torch.set_num_threads(threads)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from marey.models._net import Net
+from marey.runtime._openvino import compiled
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -50,6 +51,5 @@ def agrees_everywhere(net: Net, clips: Callable[[int], Tensor], folder: Path) ->
 
 
 def by_openvino(model: Path | torch.export.ExportedProgram) -> Any:
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # or bfloat16, where the processor has it
-    compiled = openvino.compile_model(openvino.convert_model(model), "CPU", exact)
-    return lambda x: compiled(x.numpy())[0]
+    request = compiled(openvino.convert_model(model), "f32", None)
+    return lambda x: request.infer([x.numpy()])[0]

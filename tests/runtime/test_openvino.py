@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from marey.models._net import Net
 from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
-from marey.runtime.openvino import BOUNDS, DiffersError, OpenVinoRuntime, RefusedError, fastest
+from marey.runtime._openvino import fastest
+from marey.runtime.openvino import BOUNDS, DiffersError, OpenVinoRuntime, RefusedError
 
 SHAPE = (4, 32, 48)
 
@@ -187,3 +190,22 @@ def test_two_processes_may_write_the_same_entry(cache: Path) -> None:
     entry.mkdir()  # as of another process that was killed
     OpenVinoRuntime(net, "f32")
     assert (entry / "net.xml").is_file()
+
+
+def test_signals_are_survived_after_networks_are_gone() -> None:
+    code = """
+import gc, os, signal, torch
+from dataclasses import replace
+from marey.models._registry import create_model
+from marey.runtime import compile
+for classes in (2, 3):
+    net = create_model("r3d_hara_10", classes=classes)
+    net.input = replace(net.input, frames=4, size=(32, 32))
+    compile(net)(torch.zeros(1, 4, 32, 32, 3, dtype=torch.uint8))
+    del net
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "handled\n"

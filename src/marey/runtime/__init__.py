@@ -89,18 +89,18 @@ def compile(
     if isinstance(model, str | os.PathLike):
         model = create_model(default_weights(model))
     if runtime == "auto" and device is None and not has_cuda():
-        return _openvino_or_torch(model, precision, batch, threads)
+        return _fastest_on_cpu(model, precision, batch, threads)
     if runtime == "openvino":
-        return _openvino(model, precision, batch, threads)
+        return _by_openvino(model, precision, batch, threads)
     return TorchRuntime(model, device, precision=precision, threads=threads)
 
 
-def _openvino_or_torch(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
+def _fastest_on_cpu(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
     """OpenVINO if it takes the network; else torch, with a note that reports repeat."""
     from marey.runtime.torch import TorchRuntime
 
     try:
-        return _openvino(net, precision, batch, threads)
+        return _by_openvino(net, precision, batch, threads)
     except MissingExtraError as error:
         note = str(error)
     except ModelError as error:
@@ -115,7 +115,7 @@ def _openvino_or_torch(net: Net, precision: str, batch: int, threads: int | None
     return made
 
 
-def _openvino(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
+def _by_openvino(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
     _need_openvino()
     from marey.runtime.openvino import OpenVinoRuntime
 

@@ -16,6 +16,7 @@ from marey.errors import OutputError
 from marey.files import make_folder
 from marey.models._fetch import cache_folder
 from marey.models._net import Net
+from marey.runtime._openvino import core
 
 _FILES = ("net.xml", "net.bin")
 _ABOUT = "about.json"
@@ -29,11 +30,9 @@ class GraphCache:
     """
 
     def __init__(self, net: Net) -> None:
-        import openvino
-
         digest = hashlib.blake2b(digest_size=16)
         made_by = {name: version(name) for name in ("marey", "torch", "openvino")}
-        processor = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+        processor = core().get_property("CPU", "FULL_DEVICE_NAME")
         about = [net.architecture, net.options, net.input.to_dict(), made_by, processor]
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
         for name, value in net.state_dict().items():
@@ -45,14 +44,12 @@ class GraphCache:
 
     def read(self, name: str) -> tuple[Any, float] | None:
         """The graph and its difference; None where there is none, or a damaged one."""
-        import openvino
-
         folder = self._folder / name
         try:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             if about["files"] != {file: _hash(folder / file) for file in _FILES}:
                 return None
-            return openvino.Core().read_model(folder / _FILES[0]), float(about["difference"])
+            return core().read_model(folder / _FILES[0]), float(about["difference"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError):
             return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
+from marey.runtime._openvino import compiled, core, fastest
 from marey.types import Input, ModelCard
 
 FORMAT = "marey.export/1"
@@ -27,22 +28,11 @@ class FileRuntime:
     def __init__(
         self, path: str | os.PathLike[str], precision: str = "auto", *, threads: int | None = None
     ) -> None:
-        import openvino
-
         self.path = Path(path)
+        self._precision = fastest() if precision == "auto" else precision
         try:
-            core = openvino.Core()
-            model = core.read_model(self.path)
-            able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            fastest = "bf16" if "BF16" in able else "f32"
-            self._precision = fastest if precision == "auto" else precision
-            options: dict[str, Any] = {
-                "INFERENCE_PRECISION_HINT": self._precision,
-                "PERFORMANCE_HINT": "LATENCY",
-            }
-            if threads:
-                options["INFERENCE_NUM_THREADS"] = threads
-            self._request = core.compile_model(model, "CPU", options).create_infer_request()
+            model = core().read_model(self.path)
+            self._request = compiled(model, self._precision, threads)
         except RuntimeError as error:
             why = "is not there" if not self.path.exists() else _first_line(error)
             raise ModelError(f"cannot be run: {why}", where=self.path, do=_AGAIN) from error

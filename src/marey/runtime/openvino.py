@@ -17,6 +17,7 @@ from marey.errors import ModelError, OutputError
 from marey.models._net import Net
 from marey.runtime._cache import GraphCache
 from marey.runtime._net import NetRuntime
+from marey.runtime._openvino import compiled, fastest
 
 NAMES = {"f32": "float32", "bf16": "bfloat16"}
 BOUNDS = {"f32": 1e-3, "bf16": 0.02}
@@ -156,26 +157,10 @@ class OpenVinoRuntime(NetRuntime):
             )
 
     def _request(self, model: Any) -> Any:
-        import openvino
-
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if self._threads:
-            options["INFERENCE_NUM_THREADS"] = self._threads
         try:
-            return openvino.compile_model(model, "CPU", options).create_infer_request()
+            return compiled(model, self._precision, self._threads)
         except RuntimeError as error:
             raise _refused(self.net.name, error) from error
-
-
-def fastest() -> str:
-    """bfloat16 where the processor computes in it, float32 elsewhere."""
-    import openvino
-
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if "BF16" in able else "f32"
 
 
 def convert(module: nn.Module, example: Tensor, name: str) -> Any:
