@@ -62,7 +62,7 @@ def test_the_file_answers_as_the_network_for_any_number_of_clips(net: Net, file:
 
 
 def test_labels_input_and_licence_are_in_the_file(net: Net, file: Path) -> None:
-    runtime = compile(str(file), precision="f32")
+    runtime = compile(str(file))
     assert (runtime.labels, runtime.input) == (net.labels, net.input)
     card = runtime.card()
     assert (card.name, card.licence, card.classes) == (str(file), "CC0", 3)

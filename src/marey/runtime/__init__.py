@@ -72,7 +72,8 @@ def compile(
     other shapes when they first come. `threads` defaults to all cores. The network given is taken
     over: evaluation mode, device.
 
-    A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames.
+    A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames;
+    `auto` is float32 there, as there is no network to compare it with.
     A bare name takes its default weights, or is refused: random weights label nothing. Raises
     ModelError for an unknown runtime or precision, or one that this machine does not have.
     """

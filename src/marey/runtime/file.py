@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.runtime._openvino import compiled, core, fastest
+from marey.runtime._openvino import compiled, core
 from marey.types import Input, ModelCard
 
 FORMAT = "marey.export/1"
@@ -20,16 +20,18 @@ NAMES = {"f32": "float32", "bf16": "bfloat16"}
 
 
 class FileRuntime:
-    """Runs a `.onnx` or `.xml` file as `compile` runs a network; labels and input are in it.
+    """Runs a `.onnx` or `.xml` file as `compile` runs a network, in float32 if not asked otherwise.
 
-    Raises ModelError for a file that is not there, is damaged, or says nothing of its frames.
+    Labels and input are in the file. Raises ModelError for one that is not there, is damaged, or
+    says nothing of its frames.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], precision: str = "auto", *, threads: int | None = None
     ) -> None:
         self.path = Path(path)
-        self._precision = fastest() if precision == "auto" else precision
+        # Nothing here could say whether the answers stay in bfloat16: only who asks gets it.
+        self._precision = "f32" if precision == "auto" else precision
         try:
             model = core().read_model(self.path)
             self._request = compiled(model, self._precision, threads)
