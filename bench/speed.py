@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,14 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
     from dataclasses import replace
 
     import torch
-    from rules import limits
-    from zoo import build_peer
+    from zoo import build_peer, in_turns
 
     from marey.models._cost import cost
     from marey.models._registry import create_model
     from marey.nn.clip import normalise
     from marey.runtime import compile
     from marey.runtime._openvino import fastest
+    from marey.runtime.openvino import difference
     from marey.runtime.torch import channels_last
 
     torch.set_num_threads(threads)
@@ -67,29 +66,18 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
             compiled = compile(net, runtime="openvino", precision=precision, threads=threads)
             given = frames.numpy()
             found = torch.from_numpy(compiled(given))
-            errors[precision] = float((found - expected).abs().max() / expected.abs().max())
+            errors[precision] = difference(found, expected)
             runs[precision] = lambda compiled=compiled, given=given: compiled(given)  # type: ignore[misc]
         channels_last(net)
         runs["eager"] = lambda: net(clip)
-        taken: dict[str, list[float]] = {who: [] for who in runs}
-        fastest_known = limits()
-        for run in runs.values():
-            run()
-        for _ in range(repeats):
-            for limit in fastest_known:
-                limit.once()
-            for who, run in runs.items():
-                began = time.perf_counter()
-                run()
-                taken[who].append(time.perf_counter() - began)
+        times, rate = in_turns(runs, repeats)
     return {
         "name": name,
         "shape": shape,
         "macs": cost(net, shape).macs,
-        "ms": {who: 1000 * sorted(times)[len(times) // 2] for who, times in taken.items()},
+        "ms": times,
         "errors": errors,
-        "rate": max(1e9 / 2 * limit.rate for limit in fastest_known),
-        "peer": library,
+        "rate": rate,
     }
 
 
@@ -151,7 +139,7 @@ def _row(row: Mapping[str, Any]) -> str:
             continue
         taken = row["ms"][precision]
         share = row["macs"] / (taken / 1000) / row["rate"]
-        cells += [f"{taken:.0f}", f"{(peer or row['ms']['eager']) / taken:.1f}"]
+        cells += [f"{taken:.0f}", f"{peer / taken:.1f}" if peer else ""]
         cells += [f"{share:.0%}", f"{row['errors'][precision]:.1e}"]
     return f"| {' | '.join(cells)} |\n"
 

@@ -1,6 +1,6 @@
 """Every network at its own clip: latency, parameters, MACs, peak memory, and its peer beside it.
 
-    python bench/zoo.py [PATTERN…] [--repeats 5] [--threads 2] [--only-peers] [-o FILE.md]
+    python bench/zoo.py [PATTERN…] [--repeats 5] [--threads 2] [-o FILE.md]
 
 The peer is the same network as torchvision's or pytorchvideo's own code makes it, eager, on the
 same clip: ours and theirs run in turns in one process of their own for each network, and the ratio
@@ -58,8 +58,8 @@ def build_peer(name: str, library: str) -> Callable[[Any], Any]:
     if library == "torchvision":
         net = import_module("torchvision.models.video").__dict__[theirs]().eval()
         return lambda clip: net(clip)
-    kinds = {"slowfast": "slowfast", "x3d": "x3d", "csn": "csn", "r2plus1d": "r2plus1d"}
-    file = kinds.get(theirs.split("_")[0], "resnet")
+    kind = theirs.split("_")[0]
+    file = kind if kind in ("slowfast", "x3d", "csn", "r2plus1d") else "resnet"
     net = import_module(f"pytorchvideo.models.hub.{file}").__dict__[theirs]().eval()
     if file != "slowfast":
         return lambda clip: net(clip)
@@ -76,7 +76,6 @@ def build_peer(name: str, library: str) -> Callable[[Any], Any]:
 def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
     """One network in this process: milliseconds of ours and the peer's, in turns."""
     import torch
-    from rules import limits
 
     from marey.models._cost import cost
     from marey.models._registry import create_model
@@ -90,25 +89,14 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
     shape = (1, len(prepare.mean), prepare.frames, *prepare.size)
     clip = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
     found = cost(net, (prepare.frames, *prepare.size))
-    runs: dict[str, Callable[[Any], Any]] = {"ours": net}
+    runs: dict[str, Callable[[], Any]] = {"ours": lambda: net(clip)}
     with torch.inference_mode():
         net(clip)
         memory = peak() - before
         if library:
-            runs["peer"] = build_peer(name, library)
-            plain = clip.contiguous()
-            runs["peer"](plain)
-        taken: dict[str, list[float]] = {who: [] for who in runs}
-        fastest = limits()
-        for _ in range(repeats):
-            for limit in fastest:
-                limit.once()
-            for who, run in runs.items():
-                given = clip if who == "ours" else plain
-                began = time.perf_counter()
-                run(given)
-                taken[who].append(time.perf_counter() - began)
-    times = {who: 1000 * sorted(times)[len(times) // 2] for who, times in taken.items()}
+            peer, plain = build_peer(name, library), clip.contiguous()
+            runs["peer"] = lambda: peer(plain)
+        times, rate = in_turns(runs, repeats)
     return {
         "name": name,
         "shape": shape[2:],
@@ -118,8 +106,27 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
         "ms": times["ours"],
         "peer": library,
         "peer_ms": times.get("peer"),
-        "share": found.macs / (times["ours"] / 1000) / max(1e9 / 2 * c.rate for c in fastest),
+        "share": found.macs / (times["ours"] / 1000) / rate,
     }
+
+
+def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], float]:
+    """The median milliseconds of each, run in turns, and the MACs a second that are possible."""
+    from rules import limits
+
+    possible = limits()
+    taken: dict[str, list[float]] = {who: [] for who in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for limit in possible:
+            limit.once()
+        for who, run in runs.items():
+            began = time.perf_counter()
+            run()
+            taken[who].append(time.perf_counter() - began)
+    medians = {who: 1000 * sorted(times)[len(times) // 2] for who, times in taken.items()}
+    return medians, max(1e9 / 2 * limit.rate for limit in possible)
 
 
 def resident() -> int:
@@ -183,7 +190,6 @@ def main() -> None:
     parser.add_argument("patterns", nargs="*", default=["*"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only-peers", action="store_true")
     parser.add_argument("--output", "-o", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -197,9 +203,8 @@ def main() -> None:
     names = [name for pattern in options.patterns for name in list_models(pattern)]
     rows, how = [], (options.repeats, options.threads)
     for name in dict.fromkeys(names):
-        if name in known or not options.only_peers:
-            rows.append(in_a_process(__file__, name, known.get(name), *how))
-            print(_row(rows[-1]), end="", flush=True)
+        rows.append(in_a_process(__file__, name, known.get(name), *how))
+        print(_row(rows[-1]), end="", flush=True)
     if options.output:
         command = f"python bench/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()
         with whole_file(options.output) as path:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from marey.cli import main
+from marey.console import warn
 from marey.video.write import VideoWriter
 
 VERBS = ["classify", "check", "models", "show", "train", "evaluate", "export"]
@@ -146,3 +147,11 @@ def test_it_runs_as_a_program(video: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout)["frames"] == 30
     assert done.stderr == ""
+
+
+def test_a_warning_names_its_place_once(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("r3d_18", ["r3d_18: the head is new", "2 frames were repeated"])
+    assert capsys.readouterr().err.splitlines() == [
+        "marey: warning: r3d_18: the head is new",
+        "marey: warning: r3d_18: 2 frames were repeated",
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marey.errors import OutputError
-from marey.files import whole_file
+from marey.files import whole_file, whole_files
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -55,3 +55,25 @@ def test_trouble_with_the_disk_is_an_output_error(tmp_path: Path, error: OSError
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder exists"), whole_file(tmp_path / "no" / "out.txt"):
         pass
+
+
+def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
+    target = tmp_path / "net.xml"
+    with whole_files(target) as made:
+        made.with_name("net.bin").write_text("weights")
+        made.write_text("graph")
+        assert not target.exists()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "net.xml": "graph",
+        "net.bin": "weights",
+    }
+    with pytest.raises(OutputError, match=r"net\.xml: cannot be written \(no room\)"):
+        fail_halfway(target)
+    assert target.read_text() == "graph"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def fail_halfway(target: Path) -> None:
+    with whole_files(target) as made:
+        made.write_text("half")
+        raise OSError("no room")

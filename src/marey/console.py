@@ -25,9 +25,10 @@ def complain(message: str) -> None:
 
 
 def warn(where: object, warnings: Iterable[str]) -> None:
-    """What was lost or taken for granted, on stderr."""
+    """What was lost or taken for granted, on stderr, unless it says by itself where."""
     for warning in warnings:
-        complain(f"warning: {where}: {warning}")
+        named = warning.startswith(f"{where}: ")
+        complain(f"warning: {warning}" if named else f"warning: {where}: {warning}")
 
 
 class Failures:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from marey.errors import MissingExtraError, ModelError, OutputError
+from marey.errors import MissingExtraError, ModelError
+from marey.files import whole_files
 from marey.models._net import Net
 from marey.models._registry import create_model, default_weights
+from marey.runtime._openvino import save
 from marey.runtime.file import FORMAT, FileRuntime
-from marey.runtime.openvino import FromFrames
+from marey.runtime.openvino import FromFrames, difference, example
 
 BOUND = 1e-3
 """How far the file's logits may be from the network's, relative to the largest of them."""
@@ -27,7 +26,7 @@ BOUND = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file that was written, and how far its answers are from the network's, on noise."""
+    """A file that was written, and how far its answers are from the network's, on a made clip."""
 
     path: Path
     difference: float
@@ -55,30 +54,27 @@ def export(model: str | os.PathLike[str] | Net, path: str | os.PathLike[str]) ->
         model = create_model(default_weights(model))
     net = model.cpu().eval()
     module = FromFrames(net).eval()
-    frames = _noise(2, net)
-    program = _exported(module, frames, net.name)
-    with torch.inference_mode():
-        expected = {n: module(_noise(n, net)) for n in (1, 2)}
-    with _whole(path) as made:
+    program = _exported(module, _frames(2, net), net.name)
+    # What the tools warn of, they warn of their own code.
+    with whole_files(path) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         writers[path.suffix](program, made, _about(net))
         run = _runner(made)
-        found = {n: run(_noise(n, net)) for n in expected}
-        largest = max(float(logits.abs().max()) for logits in expected.values())
-        difference = max(float((found[n] - expected[n]).abs().max()) for n in expected) / largest
-        if not difference <= BOUND:
+        with torch.inference_mode():
+            clips = [_frames(count, net) for count in (1, 2)]
+            apart = max(difference(run(frames), module(frames)) for frames in clips)
+        if not apart <= BOUND:
             raise ModelError(
-                f"the file's answers differ from the network's by {difference:.2g} of the largest, "
+                f"the file's answers differ from the network's by {apart:.2g} of the largest, "
                 f"{BOUND:g} may be",
                 where=path,
                 do="Take another format.",
             )
-    return Exported(path, difference, net.report.warnings)
+    return Exported(path, apart, net.report.warnings)
 
 
-def _noise(clips: int, net: Net) -> Tensor:
-    generator = torch.Generator().manual_seed(clips)
-    shape = (clips, net.input.frames, *net.input.size, 3)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+def _frames(clips: int, net: Net) -> Tensor:
+    return example(torch.uint8, (clips, net.input.frames, *net.input.size, 3))
 
 
 def _exported(module: FromFrames, frames: Tensor, name: str) -> torch.export.ExportedProgram:
@@ -86,9 +82,7 @@ def _exported(module: FromFrames, frames: Tensor, name: str) -> torch.export.Exp
     try:
         with torch.no_grad():
             return torch.export.export(module, (frames,), dynamic_shapes={"frames": {0: clips}})
-    except (
-        Exception
-    ) as error:  # whatever the compiler raises, it is the network that it cannot take
+    except Exception as error:  # whatever the compiler raises, it cannot take the network
         raise ModelError(
             f"torch.export cannot take it ({next(iter(str(error).splitlines()), '')})", where=name
         ) from error
@@ -135,7 +129,7 @@ def _write_openvino(program: torch.export.ExportedProgram, path: Path, about: st
 
     model = openvino.convert_model(program)
     model.set_rt_info(about, ["marey"])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    save(model, path)
 
 
 def _write_torch(program: torch.export.ExportedProgram, path: Path, about: str) -> None:
@@ -149,28 +143,3 @@ def _runner(path: Path) -> Callable[[Tensor], Tensor]:
         return lambda frames: module(frames).detach()
     runtime = FileRuntime(path, "f32")
     return lambda frames: torch.from_numpy(runtime(frames.numpy()))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path in a folder beside `path`; what is written there is moved when the block ends well."""
-    try:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=".marey-"))
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=path,
-            do="Check that its folder exists and may be written to.",
-        ) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the tools, about their own code
-            yield folder / path.name
-        # The file that names the others comes last.
-        for made in sorted(folder.iterdir(), key=lambda made: made.name == path.name):
-            made.chmod(0o644)
-            made.replace(path.parent / made.name)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

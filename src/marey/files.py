@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,14 +32,32 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=path,
-            do="Check that its folder exists and may be written to, and that the disk has room.",
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `whole_file`, for several that belong together: a path of that name in another folder.
+
+    All that the block writes beside it is moved when it ends well, `path`, which tells of the
+    others, last; nothing is when it fails.
+    """
+    path = Path(path)
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=".marey-"))
+        yield folder / path.name
+        for made in sorted(folder.iterdir(), key=lambda made: made.name == path.name):
+            made.chmod(0o666 & ~_umask())
+            made.replace(path.parent / made.name)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_folder(
@@ -53,6 +72,14 @@ def make_folder(
             f"cannot be made ({error.strerror or error})", where=path, do=do
         ) from error
     return path
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written ({error.strerror or error})",
+        where=path,
+        do="Check that its folder exists and may be written to, and that the disk has room.",
+    )
 
 
 def _umask() -> int:

@@ -13,7 +13,8 @@ from marey.models._info import model_info
 from marey.models._net import Net
 from marey.models._registry import create_model
 from marey.models._weights import load_state
-from marey.models.x3d import Block, Gate, eights
+from marey.models.x3d import Block, Gate
+from marey.nn.widths import eights
 
 # Parameters and GMACs: of bare names at the size of the training, of weights at that of the test,
 # where the references' pools slide, and their last layers cost 0.005 (M) and 0.014 (L) more.

@@ -11,13 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import marey.runtime._openvino as engine
 import marey.runtime.openvino as openvino_runtime
 from marey.errors import ModelError
 from marey.models._net import Net
 from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
-from marey.runtime._openvino import fastest
+from marey.runtime._openvino import NAMES, fastest
 from marey.runtime.openvino import BOUNDS, DiffersError, OpenVinoRuntime, RefusedError
 
 SHAPE = (4, 32, 48)
@@ -75,7 +76,7 @@ def test_answers_stay_when_others_follow() -> None:
 def test_the_fastest_precision_is_what_the_processor_has() -> None:
     net = network()
     runtime = OpenVinoRuntime(net)
-    assert runtime.card().precision == openvino_runtime.NAMES[fastest()]
+    assert runtime.card().precision == NAMES[fastest()]
     assert far(runtime(frames()), expected(net, frames())) < BOUNDS[fastest()]
 
 
@@ -173,6 +174,22 @@ def test_a_network_that_openvino_refuses_runs_in_torch_and_says_so(
     assert far(runtime(frames()), expected(net, frames())) < 1e-4
     with pytest.raises(RefusedError, match="cannot take it"):
         compile(network(), runtime="openvino")
+
+
+def test_bfloat16_is_refused_on_processors_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "fastest", lambda: "f32")
+    with pytest.raises(ModelError, match="this processor does not compute in bfloat16"):
+        compile(network(), precision="bf16")
+
+
+def test_a_full_disk_is_said_and_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("no space left on device")
+
+    monkeypatch.setattr("openvino.save_model", full)
+    runtime = compile(network(), precision="f32")
+    assert "no space left on device" in runtime.warnings[0]
+    assert runtime(frames()).shape == (1, 5)
 
 
 def test_unknown_names_bring_the_choices() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from marey.models._weights import rewritten
+
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 """What `re.sub` takes: a pattern, and what to put in its place."""
 
@@ -105,7 +107,7 @@ def knows(layout: str) -> bool:
     return layout in _LAYOUTS
 
 
-def renamed(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
+def converted(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     """A published state under our names. What follows another habit stays, to be reported.
 
     `slim` are the variables of a TensorFlow checkpoint, kernels T H W I O; its norms have no scale.
@@ -114,14 +116,8 @@ def renamed(state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
     for name, value in state.items():
         if layout == "slim" and value.ndim == 5:
             value = value.permute(4, 3, 0, 1, 2)
+        own = rewritten(name, _LAYOUTS[layout])
         if layout == "slim" and name.endswith("/BatchNorm/beta"):
-            found[_name(name, layout).removesuffix("bias") + "weight"] = torch.ones_like(value)
-        own = _name(name, layout)
+            found[own.removesuffix("bias") + "weight"] = torch.ones_like(value)
         found[own] = value.flatten(1) if own.endswith(".linear.weight") else value
     return found
-
-
-def _name(name: str, layout: str) -> str:
-    for pattern, own in _LAYOUTS[layout]:
-        name = re.sub(pattern, own, name)
-    return name

@@ -14,6 +14,7 @@ from marey.models._movinet_sizes import Kernel
 from marey.nn.causal import CLIP, CausalConv3d, Chain, CumulativeMean, Memory, Remembers
 from marey.nn.same import SameConv3d, pad_same
 from marey.nn.time import fold, unfold
+from marey.nn.widths import eights
 
 Sizes = tuple[int, int, int]
 Activation = Callable[[], nn.Module]
@@ -33,12 +34,6 @@ def conv(
 ) -> nn.Conv3d:
     """A convolution with SAME padding that strides over height and width."""
     return SameConv3d(inputs, outputs, kernel, (1, stride, stride), groups=groups, bias=False)
-
-
-def squeezed(width: int) -> int:
-    """The nearest multiple of 8, or the next if that were less than nine tenths."""
-    nearest = max(8, (width + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * width else nearest
 
 
 def space_time(channels: int, kernel: Kernel, stride: int) -> Chain:
@@ -66,7 +61,7 @@ class Excite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = squeezed(channels // 4)
+        hidden = eights(channels // 4)
         self.fc1 = nn.Conv3d(channels, hidden, 1)
         self.fc2 = nn.Conv3d(hidden, channels, 1)
 
@@ -80,7 +75,7 @@ class CausalExcite(Remembers):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = squeezed(channels // 2)
+        hidden = eights(channels // 2)
         self.so_far = CumulativeMean()
         self.fc1 = nn.Conv3d(2 * channels, hidden, 1)
         self.fc2 = nn.Conv3d(hidden, channels, 1)

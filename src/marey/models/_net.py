@@ -107,7 +107,7 @@ class Net(nn.Module):
         return frozenset()
 
     def folded(self, layout: str) -> int:
-        """How many parameters of that layout `convert` works into others, exactly."""
+        """How many parameters of that layout `convert` works into others, exactly, or drops."""
         return 0
 
     def stages(self) -> list[tuple[str, nn.Module]]:

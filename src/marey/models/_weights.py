@@ -183,6 +183,13 @@ def renamed(state: Mapping[str, Tensor], fragments: Mapping[str, str]) -> dict[s
     return {_replaced(name, fragments): value for name, value in state.items()}
 
 
+def rewritten(name: str, patterns: Iterable[tuple[str, Any]]) -> str:
+    """A published name as ours, by what `re.sub` takes, one after the other."""
+    for pattern, ours in patterns:
+        name = re.sub(pattern, ours, name)
+    return name
+
+
 def _replaced(name: str, fragments: Mapping[str, str]) -> str:
     for theirs, ours in fragments.items():
         name = name.replace(theirs, ours)

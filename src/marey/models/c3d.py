@@ -21,9 +21,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from marey.models import _mmaction2
 from marey.models._net import Net
 from marey.models._registry import register
-from marey.models._weights import Weights, renamed
+from marey.models._weights import renamed
 from marey.nn.heads import Mean
 from marey.nn.init import he_fan_out
 from marey.types import Input
@@ -108,7 +109,6 @@ _NAMES = {
 
 
 _CONFIG = "c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb"
-_FILES = f"https://download.openmmlab.com/mmaction/v1.0/recognition/c3d/{_CONFIG}"
 
 
 @register(
@@ -125,11 +125,10 @@ _FILES = f"https://download.openmmlab.com/mmaction/v1.0/recognition/c3d/{_CONFIG
     paper="1412.0767",
     reference="open-mmlab/mmaction2@4d6c934",
     weights={
-        "ucf101": Weights(
-            source=f"{_FILES}/{_CONFIG}_20220811-31723200.pth",
-            sha256="31723200",
-            licence="Apache-2.0",
-            layout="mmaction2",
+        "ucf101": _mmaction2.trained(
+            "c3d",
+            _CONFIG,
+            "20220811-31723200",
             top1=83.08,
             protocol="UCF-101 split 1, 10 clips x 1 crop, 16x112x112 (mmaction2)",
         )

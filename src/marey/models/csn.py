@@ -25,6 +25,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from marey.models import _mmaction2
 from marey.models._image_nets import imagenet
 from marey.models._labels import kinetics400
 from marey.models._net import Net
@@ -126,7 +127,6 @@ CLIP = imagenet(frames=32, every=2, resize=256, size=(224, 224), views=(10, 1))
 # Three crops of the whole short side. The authors' own files want the colours of Kinetics.
 _TEST = replace(CLIP, size=(256, 256), views=(10, 3))
 _VMZ = replace(_TEST, mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
-_FILES = "https://download.openmmlab.com/mmaction/"
 
 
 def k400(path: str, top1: float, prepare: Input = _TEST) -> Weights:
@@ -134,11 +134,8 @@ def k400(path: str, top1: float, prepare: Input = _TEST) -> Weights:
 
     mmaction2 numbers the classes in the order of their names.
     """
-    return Weights(
-        source=f"{_FILES}{path}.pth",
-        sha256=path.rpartition("-")[2],
-        licence="Apache-2.0",
-        layout="mmaction2",
+    return _mmaction2.published(
+        path,
         labels=kinetics400,
         input=prepare,
         top1=top1,
@@ -146,7 +143,7 @@ def k400(path: str, top1: float, prepare: Input = _TEST) -> Weights:
     )
 
 
-def _mmaction2(config: str, stamp: str, top1: float) -> Weights:
+def _by_mmaction2(config: str, stamp: str, top1: float) -> Weights:
     """A file that mmaction2 trained."""
     return k400(f"v1.0/recognition/csn/{config}/{config}_{stamp}", top1)
 
@@ -168,7 +165,7 @@ _as_csn = partial(
 
 @_as_csn(
     weights={
-        "ig65m_k400": _mmaction2(
+        "ig65m_k400": _by_mmaction2(
             "ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb",
             "20220811-44395bae",
             79.44,
@@ -187,12 +184,12 @@ def ircsn_50(*, classes: int, dropout: float = 0.5) -> Net:
         "sports1m_k400": _vmz(
             "ircsn_sports1m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617-b9b10241", 78.57
         ),
-        "ig65m_k400": _mmaction2(
+        "ig65m_k400": _by_mmaction2(
             "ircsn_ig65m-pretrained-r152_8xb12-32x2x1-58e_kinetics400-rgb",
             "20220811-c7a3cc5b",
             82.87,
         ),
-        "ig65m_k400_bnfrozen": _mmaction2(
+        "ig65m_k400_bnfrozen": _by_mmaction2(
             "ircsn_ig65m-pretrained-r152-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb",
             "20220811-7d1dacde",
             82.84,

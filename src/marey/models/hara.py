@@ -21,7 +21,6 @@ whose classes add up. Downloaded by hand, a file loads by
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from marey.models._net import Net
 from marey.models._registry import register
+from marey.models._weights import rewritten
 from marey.nn.heads import Mean
 from marey.nn.init import he_fan_out
 from marey.types import Input
@@ -141,13 +141,7 @@ class HaraResNet(Net):
     def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         if layout != "kenshohara":
             return super().convert(state, layout)
-        return {_own(name): value for name, value in state.items()}
-
-
-def _own(name: str) -> str:
-    for published, own in _NAMES:
-        name = re.sub(published, own, name)
-    return name
+        return {rewritten(name, _NAMES): value for name, value in state.items()}
 
 
 # Tested on successive windows of 16 frames at the video's own rate, which in Kinetics' ten seconds

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marey.models._inception_names import knows, renamed
+from marey.models._inception_names import converted, knows
 from marey.models._labels import kinetics400
 from marey.models._net import Net
 from marey.models._registry import register
@@ -182,7 +182,7 @@ class Inception3d(Net):
 
     def convert(self, state: Mapping[str, Tensor], layout: str) -> dict[str, Tensor]:
         """Of I3D `piergiaj`, `hassony2`; of S3D `torchvision`, `kylemin`; of S3D-G `slim`."""
-        return renamed(state, layout) if knows(layout) else super().convert(state, layout)
+        return converted(state, layout) if knows(layout) else super().convert(state, layout)
 
 
 I3D = Layers(stem=joint, conv=joint)

@@ -28,7 +28,6 @@ small. The decay 0.99 of the norms is torch's momentum 0.01; the port has 0.1.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -40,7 +39,7 @@ from marey.models._movinet_blocks import BASE, STREAM, Block, Kind, conv, unit
 from marey.models._movinet_sizes import A0, A1, A2, A3, A4, A5, Size
 from marey.models._net import Net
 from marey.models._registry import Builder, register
-from marey.models._weights import Weights
+from marey.models._weights import Weights, rewritten
 from marey.nn.causal import Chain, CumulativeMean, Memory, Stream
 from marey.nn.heads import Head, classifier
 from marey.types import Input
@@ -128,7 +127,7 @@ class MoViNet(Net):
         """`movinet-pytorch`: the stream networks' kernels are those of images, O I h w."""
         if layout != "movinet-pytorch":
             return super().convert(state, layout)
-        renamed = {_name(name): value for name, value in state.items()}
+        renamed = {rewritten(name, _NAMES): value for name, value in state.items()}
         return {name: _kernel(name, value) for name, value in renamed.items()}
 
 
@@ -145,12 +144,6 @@ _NAMES = [
     (r"^classifier\.3\.conv_1\.conv[23]d\.", "head.linear."),
     (r"\.conv[23]d\.weight$", ".conv.weight"),
 ]
-
-
-def _name(name: str) -> str:
-    for pattern, ours in _NAMES:
-        name = re.sub(pattern, ours, name)
-    return name
 
 
 def _kernel(name: str, value: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from marey.models import _mmaction2
 from marey.models._fair import (
     PYSLOWFAST,
     PYTORCHVIDEO,
@@ -211,8 +212,7 @@ _NAMES = {
             for path in ("slow", "fast")
             for number in range(2, 6)
         },
-        **{f".conv{k}.conv.": f".conv_{letter}." for k, letter in enumerate("abc", start=1)},
-        **{f".conv{k}.bn.": f".norm_{letter}." for k, letter in enumerate("abc", start=1)},
+        **_mmaction2.BOTTLENECK,
         ".downsample.": ".shortcut.",
         ".bn.": ".norm.",
         "cls_head.fc_cls.": "head.linear.",
@@ -231,15 +231,12 @@ _as_fair = partial(
 _as_mmaction2 = partial(_family, MM_CLIP, reference="open-mmlab/mmaction2@4d6c934")
 
 
-def _mmaction2(config: str, stamp: str, top1: float) -> Weights:
-    """A file of mmaction2's, whose name ends in the beginning of its hash."""
-    file = f"slowfast_{config}_kinetics400-rgb"
-    return Weights(
-        source="https://download.openmmlab.com/mmaction/v1.0/recognition/slowfast/"
-        f"{file}/{file}_{stamp}.pth",
-        sha256=stamp.rpartition("-")[2],
-        licence="Apache-2.0",
-        layout="mmaction2",
+def _by_mmaction2(config: str, stamp: str, top1: float) -> Weights:
+    """A file that mmaction2 trained."""
+    return _mmaction2.trained(
+        "slowfast",
+        f"slowfast_{config}_kinetics400-rgb",
+        stamp,
         labels=kinetics400,
         top1=top1,
         protocol="Kinetics-400 val, 10 clips x 3 crops, 32x256x256 (mmaction2)",
@@ -285,19 +282,19 @@ _mm_slowfast = partial(SlowFast, pick=every_alpha, linear_lateral=True)
 
 @_as_mmaction2(
     weights={
-        "k400": _mmaction2("r50_8xb8-8x8x1-256e", "20220818-1cb6dfc8", 76.80),
-        "k400_steps": _mmaction2("r50_8xb8-8x8x1-steplr-256e", "20220818-b62a501f", 76.65),
+        "k400": _by_mmaction2("r50_8xb8-8x8x1-256e", "20220818-1cb6dfc8", 76.80),
+        "k400_steps": _by_mmaction2("r50_8xb8-8x8x1-steplr-256e", "20220818-b62a501f", 76.65),
     }
 )
 def slowfast_r50_mm(*, classes: int, dropout: float = 0.5) -> Net:
     return _mm_slowfast(*_pathways(50), alpha=4, kernel=7, classes=classes, dropout=dropout)
 
 
-@_as_mmaction2(weights={"k400": _mmaction2("r50_8xb8-4x16x1-256e", "20220901-701b0f6f", 75.55)})
+@_as_mmaction2(weights={"k400": _by_mmaction2("r50_8xb8-4x16x1-256e", "20220901-701b0f6f", 75.55)})
 def slowfast_r50_4x16_mm(*, classes: int, dropout: float = 0.5) -> Net:
     return _mm_slowfast(*_pathways(50), alpha=8, kernel=5, classes=classes, dropout=dropout)
 
 
-@_as_mmaction2(weights={"k400": _mmaction2("r101_8xb8-8x8x1-256e", "20220901-9c0e09bd", 78.65)})
+@_as_mmaction2(weights={"k400": _by_mmaction2("r101_8xb8-8x8x1-256e", "20220901-9c0e09bd", 78.65)})
 def slowfast_r101_mm(*, classes: int, dropout: float = 0.5) -> Net:
     return _mm_slowfast(*_pathways(101), alpha=4, kernel=7, classes=classes, dropout=dropout)

@@ -21,10 +21,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from marey.models import _mmaction2
 from marey.models._image_nets import image_net, imagenet, mmaction2_name
 from marey.models._net import Net
 from marey.models._registry import register
-from marey.models._weights import Weights
 from marey.models.timed import timed
 
 _FOLDER = "tanet_imagenet-pretrained-r50_8xb8-dense-1x1x8-100e_kinetics400-rgb"
@@ -58,12 +58,10 @@ def _own(name: str, wrapped: str) -> str:
     paper="2005.06803",
     reference="liu-zhy/temporal-adaptive-module@5fcb46f",
     weights={
-        "k400_mm": Weights(
-            source="https://download.openmmlab.com/mmaction/v1.0/recognition/tanet/"
-            f"{_FOLDER}/{_FOLDER}_20220919-a34346bc.pth",
-            sha256="a34346bc",
-            licence="Apache-2.0",
-            layout="mmaction2",
+        "k400_mm": _mmaction2.trained(
+            "tanet",
+            _FOLDER,
+            "20220919-a34346bc",
             input=imagenet(frames=8, every=8, resize=256, size=(256, 256), views=(10, 3)),
             top1=76.25,
             protocol="Kinetics-400 val, dense, 3 crops, 8x256x256 (mmaction2)",

@@ -31,6 +31,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from marey.models import _mmaction2
 from marey.models._fair import STRIDES, Size, conv3d, initialise, stage, stem, uniform
 from marey.models._image_nets import imagenet
 from marey.models._labels import kinetics400
@@ -152,8 +153,7 @@ _AUXILIARY = "neck.aux_head."
 _NAMES = {
     "backbone.conv1.": "body.stem.",
     **{f"backbone.layer{number - 1}.": f"body.res{number}.block" for number in range(2, 6)},
-    **{f".conv{k}.conv.": f".conv_{letter}." for k, letter in enumerate("abc", start=1)},
-    **{f".conv{k}.bn.": f".norm_{letter}." for k, letter in enumerate("abc", start=1)},
+    **_mmaction2.BOTTLENECK,
     ".downsample.": ".shortcut.",
     "neck.spatial_modulation.spatial_modulation.0.0.": "body.pyramid.align.",
     "neck.temporal_modulation_ops.0.conv.": "body.pyramid.tempo4.",
@@ -180,14 +180,11 @@ _register = partial(
 
 
 def _k400(config: str, stamp: str, top1: float) -> Weights:
-    """A file of mmaction2's, whose name ends in the beginning of its hash."""
-    file = f"tpn-slowonly_{config}_8xb8-8x8x1-150e_kinetics400-rgb"
-    return Weights(
-        source="https://download.openmmlab.com/mmaction/v1.0/recognition/tpn/"
-        f"{file}/{file}_{stamp}.pth",
-        sha256=stamp.rpartition("-")[2],
-        licence="Apache-2.0",
-        layout="mmaction2",
+    """A file that mmaction2 trained."""
+    return _mmaction2.trained(
+        "tpn",
+        f"tpn-slowonly_{config}_8xb8-8x8x1-150e_kinetics400-rgb",
+        stamp,
         labels=kinetics400,
         top1=top1,
         protocol="Kinetics-400 val, 10 clips x 3 crops, 8x256x256 (mmaction2)",

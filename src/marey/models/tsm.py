@@ -25,6 +25,7 @@ from functools import partial
 
 from torch import Tensor
 
+from marey.models import _mmaction2
 from marey.models._image_nets import from_mmaction2, image_net, imagenet
 from marey.models._net import Net
 from marey.models._registry import register
@@ -122,23 +123,16 @@ def _something(version: str, image: str, frames: int, top1: float) -> Weights:
     return _mit(file, top1, replace(_SOMETHING, frames=frames), "2 clips x 3 crops", 174)
 
 
-def _mmaction2(kind: str, config: str, stamp: str, top1: float, how: str) -> Weights:
-    """A file of mmaction2's, whose name ends in the beginning of its hash."""
-    return Weights(
-        source="https://download.openmmlab.com/mmaction/v1.0/recognition/"
-        f"{kind}/{config}/{config}_{stamp}.pth",
-        sha256=stamp.rpartition("-")[2],
-        licence="Apache-2.0",
-        layout="mmaction2",
-        top1=top1,
-        protocol=f"Kinetics-400 val, {how}, 224x224 (mmaction2)",
-    )
+def _by_mmaction2(kind: str, config: str, stamp: str, top1: float, how: str) -> Weights:
+    """A file that mmaction2 trained."""
+    protocol = f"Kinetics-400 val, {how}, 224x224 (mmaction2)"
+    return _mmaction2.trained(kind, config, stamp, top1=top1, protocol=protocol)
 
 
 @_as_tsn(
     weights={
         "k400": _mit("kinetics_RGB_resnet50_avg_segment5_e50", 68.8, CLIP, "1 clip x 1 crop"),
-        "k400_mm": _mmaction2(
+        "k400_mm": _by_mmaction2(
             "tsn",
             "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb",
             "20220906-2692d16c",
@@ -168,7 +162,7 @@ def tsn_resnet50(*, classes: int, dropout: float = 0.5) -> Net:
             replace(CLIP, frames=16),
             "1 clip x 1 crop",
         ),
-        "k400_mm": _mmaction2(
+        "k400_mm": _by_mmaction2(
             "tsm",
             "tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb",
             "20220831-64d69186",

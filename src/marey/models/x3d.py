@@ -30,23 +30,19 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.models import _mmaction2
 from marey.models._labels import kinetics400
 from marey.models._net import Net
 from marey.models._registry import register
 from marey.models._weights import Weights, renamed
 from marey.nn.heads import Mean
 from marey.nn.init import he_fan_out
+from marey.nn.widths import eights
 from marey.types import Input
 
 WIDTHS, DEPTHS = (12, 24, 48, 96), (1, 2, 5, 3)  # of the network that is expanded
 EXPANSION = 2.25  # of the width, within a block
 SQUEEZE = 1 / 16
-
-
-def eights(width: float) -> int:
-    """The multiple of 8 nearest to `width`, the next one up if that is more than 10 % below."""
-    nearest = max(8, int(width + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * width else nearest + 8
 
 
 class Gate(nn.Module):
@@ -191,8 +187,7 @@ _NAMES: dict[str, dict[str, str]] = {
         **{f"backbone.layer{stage - 1}.": f"body.res{stage}." for stage in range(2, 6)},
         ".downsample.conv.": ".shortcut.0.",
         ".downsample.bn.": ".shortcut.1.",
-        **{f".conv{k}.conv.": f".conv_{letter}." for k, letter in enumerate("abc", start=1)},
-        **{f".conv{k}.bn.": f".norm_{letter}." for k, letter in enumerate("abc", start=1)},
+        **_mmaction2.BOTTLENECK,
         ".se_module.": ".gate.",
         "cls_head.fc1.": "body.fc1.1.",
         "cls_head.fc2.": "head.linear.",
@@ -264,9 +259,9 @@ def fair(name: str, trained: Input, pytorchvideo: float, pyslowfast: float) -> d
 
 def mmaction2(file: str, trained: Input, top1: float) -> dict[str, Weights]:
     """PySlowFast's, converted; the name ends in the beginning of the hash."""
-    source = f"https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/{file}.pth"
-    weights = k400(source, "mmaction2", "mmaction2", trained, top1)
-    return {"k400_mm": replace(weights, sha256=file.rpartition("-")[2])}
+    converted = _mmaction2.published(f"v1.0/recognition/x3d/facebook/{file}")
+    weights = k400(converted.source, "mmaction2", "mmaction2", trained, top1)
+    return {"k400_mm": replace(weights, sha256=converted.sha256)}
 
 
 _register = partial(

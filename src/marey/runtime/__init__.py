@@ -98,18 +98,16 @@ def compile(
 
 def _fastest_on_cpu(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
     """OpenVINO if it takes the network; else torch, with a note that reports repeat."""
+    from marey.runtime.openvino import DiffersError, RefusedError
     from marey.runtime.torch import TorchRuntime
 
     try:
         return _by_openvino(net, precision, batch, threads)
-    except MissingExtraError as error:
-        note = str(error)
-    except ModelError as error:
-        from marey.runtime.openvino import DiffersError, RefusedError
-
-        asked_for = isinstance(error, DiffersError) and precision != "auto"
-        if asked_for or not isinstance(error, RefusedError):
+    except DiffersError as error:
+        if precision != "auto":
             raise
+        note = error.what
+    except (MissingExtraError, RefusedError) as error:
         note = error.what
     made = TorchRuntime(net, precision=precision, threads=threads)
     made.notes.append(f"{net.name}: runs in torch, slower: {note}")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from marey.errors import OutputError
-from marey.files import make_folder
+from marey.files import make_folder, whole_files
 from marey.models._fetch import cache_folder
 from marey.models._net import Net
-from marey.runtime._openvino import core
+from marey.runtime._openvino import core, save
 
 _FILES = ("net.xml", "net.bin")
 _ABOUT = "about.json"
@@ -55,36 +52,14 @@ class GraphCache:
 
     def write(self, name: str, model: Any, difference: float) -> None:
         """Keep a graph, whole or not at all; OutputError where the cache cannot be written."""
-        import openvino
-
-        make_folder(self._folder, do="Set MAREY_CACHE to a folder that may be written to.")
-        try:
-            made = Path(tempfile.mkdtemp(dir=self._folder, prefix=".marey-"))
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-        try:
-            openvino.save_model(model, made / _FILES[0], compress_to_fp16=False)
-            about = {
-                "difference": difference,
-                "files": {file: _hash(made / file) for file in _FILES},
-            }
-            (made / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-            shutil.rmtree(self._folder / name, ignore_errors=True)  # a damaged one
-            made.replace(self._folder / name)
-        except (OSError, RuntimeError) as error:
-            shutil.rmtree(made, ignore_errors=True)
-            if not (self._folder / name).is_dir():  # nobody else has just written the same
-                raise _unwritable(self._folder, error) from error
+        make_folder(self._folder / name, do="Set MAREY_CACHE to a folder that may be written to.")
+        with whole_files(self._folder / name / _ABOUT) as about:
+            save(model, about.with_name(_FILES[0]))
+            hashes = {file: _hash(about.with_name(file)) for file in _FILES}
+            said = {"difference": difference, "files": hashes}
+            about.write_text(json.dumps(said), encoding="utf-8")
 
 
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _unwritable(folder: Path, error: Exception) -> OutputError:
-    return OutputError(
-        f"the compiled network cannot be kept ({error})",
-        where=folder,
-        do="Set MAREY_CACHE to a folder with room that may be written to.",
-    )

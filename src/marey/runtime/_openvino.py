@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+from marey.errors import ModelError
+
+NAMES = {"f32": "float32", "bf16": "bfloat16"}
 
 
 @cache
@@ -20,7 +25,14 @@ def core() -> Any:
 
 
 def compiled(model: Any, precision: str, threads: int | None) -> Any:
-    """A request of `model` on the CPU, in `f32` or `bf16`; `threads` defaults to all cores."""
+    """A request of `model` on the CPU, in `f32` or `bf16`; `threads` defaults to all cores.
+
+    ModelError for bfloat16 on a processor that does not compute in it.
+    """
+    if precision == "bf16" and fastest() != "bf16":
+        raise ModelError(
+            "this processor does not compute in bfloat16", do="Take precision 'auto' or 'f32'."
+        )
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
@@ -28,6 +40,16 @@ def compiled(model: Any, precision: str, threads: int | None) -> Any:
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     return core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def save(model: Any, path: Path) -> None:
+    """Write `.xml` and `.bin`, in float32; OSError where that fails, as of any other writing."""
+    import openvino
+
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def fastest() -> str:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.runtime._openvino import compiled, core
+from marey.runtime._openvino import NAMES, compiled, core
 from marey.types import Input, ModelCard
 
 FORMAT = "marey.export/1"
-NAMES = {"f32": "float32", "bf16": "bfloat16"}
 
 
 class FileRuntime:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from marey.errors import ModelError, OutputError
 from marey.models._net import Net
+from marey.nn.clip import normalise
 from marey.runtime._cache import GraphCache
 from marey.runtime._net import NetRuntime
-from marey.runtime._openvino import compiled, fastest
+from marey.runtime._openvino import NAMES, compiled, fastest
 
-NAMES = {"f32": "float32", "bf16": "bfloat16"}
 BOUNDS = {"f32": 1e-3, "bf16": 0.02}
 """How far the logits may be from the network's own, relative to the largest of them."""
 
@@ -27,23 +27,12 @@ BOUNDS = {"f32": 1e-3, "bf16": 0.02}
 class FromFrames(nn.Module):
     """The network with its normalisation before it: uint8 N T H W 3 → N K."""
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = net
-        self.gamma = net.input.gamma
-        mean, std = torch.tensor(net.input.mean), torch.tensor(net.input.std)
-        self.register_buffer("scale", 1 / std)
-        self.register_buffer("shift", -mean / std)
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = frames.float() / 255
-        if self.gamma != 1:
-            x = x**self.gamma
-        x = x * self.scale + self.shift
-        return self.net(x.permute(0, 4, 1, 2, 3))  # type: ignore[no-any-return]
+        return self.net(normalise(frames, self.net.input))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +71,6 @@ class OpenVinoRuntime(NetRuntime):
         threads: int | None = None,
     ) -> None:
         super().__init__(net.cpu())
-        if precision == "bf16" and fastest() != "bf16":
-            raise ModelError(
-                "this processor does not compute in bfloat16", do="Take precision 'auto' or 'f32'."
-            )
         self._batch, self._threads = batch, threads
         self._cache = GraphCache(net)
         self._graphs: dict[tuple[torch.dtype, tuple[int, ...]], Graph] = {}
@@ -126,32 +111,34 @@ class OpenVinoRuntime(NetRuntime):
         kind = "frames" if dtype == torch.uint8 else "clips"
         name = "x".join(map(str, (kind, *shape))) + f"-{self._precision}"
         if kept := self._cache.read(name):
-            model, difference = kept
-            self._judge(difference)
+            model, apart = kept
+            self._judge(apart)
             request = self._request(model)
         else:
             module = FromFrames(self.net).eval() if dtype == torch.uint8 else self.net
-            example = _example(dtype, shape)
-            model = convert(module, example, self.net.name)
+            given = example(dtype, shape)
+            model = convert(module, given, self.net.name)
             request = self._request(model)
-            difference = _difference(request, module, example)
+            found = torch.from_numpy(request.infer([given.numpy()])[0])
+            with torch.inference_mode():
+                apart = difference(found, module(given))
             try:
-                self._cache.write(name, model, difference)
+                self._cache.write(name, model, apart)
             except OutputError as error:
                 self.notes.append(str(error))
             # What is read back is laid out otherwise, and rounds otherwise: take it at once, so
             # that the first run gives the same numbers as all later ones.
             if again := self._cache.read(name):
                 request = self._request(again[0])
-            self._judge(difference)
-        return Graph(request, difference)
+            self._judge(apart)
+        return Graph(request, apart)
 
-    def _judge(self, difference: float) -> None:
+    def _judge(self, apart: float) -> None:
         # Written so that a NaN fails.
-        if not difference <= BOUNDS[self._precision]:
+        if not apart <= BOUNDS[self._precision]:
             raise DiffersError(
                 f"OpenVINO's answers in {NAMES[self._precision]} differ from the network's by "
-                f"{difference:.2g} of the largest, {BOUNDS[self._precision]:g} may be",
+                f"{apart:.2g} of the largest, {BOUNDS[self._precision]:g} may be",
                 where=self.net.name,
                 do="Take precision 'f32', or runtime 'torch'.",
             )
@@ -163,15 +150,15 @@ class OpenVinoRuntime(NetRuntime):
             raise _refused(self.net.name, error) from error
 
 
-def convert(module: nn.Module, example: Tensor, name: str) -> Any:
-    """The graph of a network for inputs like `example`; RefusedError where there is none."""
+def convert(module: nn.Module, given: Tensor, name: str) -> Any:
+    """The graph of a network for inputs like `given`; RefusedError where there is none."""
     import openvino
 
     try:
         # What the tools warn of, they warn of their own code.
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return openvino.convert_model(torch.export.export(module, (example,)))
+            return openvino.convert_model(torch.export.export(module, (given,)))
     except Exception as error:  # whatever two compilers raise, the network still runs in torch
         raise _refused(name, error) from error
 
@@ -181,7 +168,7 @@ def _refused(name: str, error: Exception) -> RefusedError:
     return RefusedError(f"OpenVINO cannot take it ({why})", where=name, do="Take runtime 'torch'.")
 
 
-def _example(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def example(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """Soft coloured spots that come and go: nearer to footage than noise, in which nets see little.
 
     Frames, N T H W 3, or as a clip of about unit variance, N 3 T H W.
@@ -195,8 +182,6 @@ def _example(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return 4 * smooth - 2
 
 
-@torch.inference_mode()
-def _difference(request: Any, module: nn.Module, example: Tensor) -> float:
-    expected = module(example)
-    found = torch.from_numpy(request.infer([example.numpy()])[0])
+def difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference of two tensors, relative to the largest value expected."""
     return float((found - expected).abs().max() / expected.abs().max())
