@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from marey.benchmark.machine import cpu_name
 from marey.data.cache import Cache
 from marey.data.manifest import Manifest
 from marey.files import whole_file
@@ -93,17 +93,6 @@ def moved(out: Path) -> tuple[float, float]:
     return float(every.mean()), float(every.max())
 
 
-def cpu() -> str:
-    """The processor's name, as Linux tells it."""
-    about = Path("/proc/cpuinfo")
-    names = (
-        [line for line in about.read_text().splitlines() if line.startswith("model name")]
-        if about.exists()
-        else []
-    )
-    return names[0].partition(":")[2].strip() if names else platform.machine()
-
-
 def swaps(labels: list[str], counts: list[list[int]]) -> tuple[int, int]:
     """Clips of sit and stand taken for the other, and how many there are of both."""
     sit, stand = labels.index("sit"), labels.index("stand")
@@ -134,7 +123,7 @@ def report(out: Path) -> None:
     mean, highest = moved(out)
     with whole_file(PAGE) as path:
         text = TEMPLATE.read_text(encoding="utf-8").format(
-            machine=f"{os.cpu_count()} cores of {cpu()}, torch {torch.__version__}",
+            machine=f"{os.cpu_count()} cores of {cpu_name()}, torch {torch.__version__}",
             moved_mean=f"{mean:.4f}",
             moved_most=f"{highest:.3f}",
             epochs=Recipe.read(RECIPE).epochs,

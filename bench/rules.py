@@ -36,6 +36,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from marey.benchmark.turns import limits
 from marey.errors import ModelError
 from marey.models._cost import Cost, cost
 from marey.models.timed import timed
@@ -57,7 +58,6 @@ RULES = (
     "conv1d",
 )
 TOLERANCE = 1.1
-GEMM = 1536
 
 
 @dataclass
@@ -115,20 +115,9 @@ def candidates(
     return found
 
 
-def limits() -> list[Candidate]:
-    """What this machine can do at most: MKL's matrix product, and oneDNN's convolution."""
-    left, right = torch.randn(2, GEMM, GEMM)
-    last = torch.channels_last
-    x = torch.randn(8, 256, 28, 28).contiguous(memory_format=last)
-    kernel = torch.randn(256, 256, 3, 3).contiguous(memory_format=last)
-    return [
-        Candidate("a matrix product", Cost(0, GEMM**3), lambda: left @ right),
-        Candidate(
-            "a convolution",
-            Cost(0, x.numel() * 9 * 256),
-            lambda: nn.functional.conv2d(x, kernel, padding=1),
-        ),
-    ]
+def most() -> list[Candidate]:
+    """What this machine can do at most."""
+    return [Candidate(name, Cost(0, limit.macs), limit.run) for name, limit in limits().items()]
 
 
 def measure(group: list[Candidate], repeats: int) -> None:
@@ -200,12 +189,12 @@ def main() -> None:
     )
     shape = (options.frames, options.size, options.size)
     for name in options.nets:
-        most = limits()
+        possible = most()
         group = candidates(name, options.only, shape, options.train)
-        measure([*most, *group], options.repeats)
-        beside = ", ".join(f"{one.name} {one.rate:.0f} GFLOP/s" for one in most)
+        measure([*possible, *group], options.repeats)
+        beside = ", ".join(f"{one.name} {one.rate:.0f} GFLOP/s" for one in possible)
         print(f"\n{name}; limits: {beside}\n")
-        limit = max(one.rate for one in most)
+        limit = max(one.rate for one in possible)
         print(table(rows(group, limit, train=options.train), markdown=options.markdown))
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from motions6 import cpu, swaps
+from motions6 import swaps
 from time_rules import FOLDS, RECIPE, WAYS, model, queue, recipe_of
 
+from marey.benchmark.machine import cpu_name
 from marey.files import whole_file
 from marey.models._cost import cost
 from marey.models._net import Net
@@ -36,7 +37,7 @@ def write(out: Path) -> None:
     missing = [one.name for one in queue() if one.name not in done]
     main = {way: found for way in WAYS if (found := pick(rows, "motions6", way))}
     text = TEMPLATE.read_text(encoding="utf-8").format(
-        machine=f"{os.cpu_count()} cores of {cpu()}, torch {torch.__version__}",
+        machine=f"{os.cpu_count()} cores of {cpu_name()}, torch {torch.__version__}",
         folds=FOLDS,
         epochs=Recipe.read(RECIPE).epochs,
         main="".join(map(main_line, main.items(), costs(main))),

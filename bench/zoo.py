@@ -18,18 +18,18 @@ depend on them.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from marey.benchmark.fresh import ask, serve
+from marey.benchmark.memory import resident
+from marey.benchmark.turns import Run, in_turns, limits
 from marey.files import whole_file
 
 TORCHVISION = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
@@ -73,7 +73,7 @@ def build_peer(name: str, library: str) -> Callable[[Any], Any]:
     return two_pathways
 
 
-def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[str, Any]:
+def measure(reached: object, name: str, repeats: int, threads: int) -> dict[str, Any]:
     """One network in this process: milliseconds of ours and the peer's, in turns."""
     import torch
 
@@ -88,68 +88,34 @@ def measure(name: str, library: str | None, repeats: int, threads: int) -> dict[
     prepare = net.input
     shape = (1, len(prepare.mean), prepare.frames, *prepare.size)
     clip = torch.randn(shape).contiguous(memory_format=torch.channels_last_3d)
-    found = cost(net, (prepare.frames, *prepare.size))
-    runs: dict[str, Callable[[], Any]] = {"ours": lambda: net(clip)}
+    found, library = cost(net, (prepare.frames, *prepare.size)), peers().get(name)
+    runs: dict[str, Run] = {"ours": lambda: net(clip)}
     with torch.inference_mode():
         net(clip)
         memory = peak() - before
         if library:
             peer, plain = build_peer(name, library), clip.contiguous()
             runs["peer"] = lambda: peer(plain)
-        times, rate = in_turns(runs, repeats)
+        possible = limits()
+        runs |= {limit: one.run for limit, one in possible.items()}
+        seconds = in_turns(runs, repeats)
+    rate = max(one.macs / seconds[limit] for limit, one in possible.items())
     return {
         "name": name,
         "shape": shape[2:],
         "params": found.params,
         "macs": found.macs,
         "memory": memory,
-        "ms": times["ours"],
+        "ms": 1000 * seconds["ours"],
         "peer": library,
-        "peer_ms": times.get("peer"),
-        "share": found.macs / (times["ours"] / 1000) / rate,
+        "peer_ms": 1000 * seconds["peer"] if library else None,
+        "share": found.macs / seconds["ours"] / rate,
     }
 
 
-def in_turns(runs: Mapping[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], float]:
-    """The median milliseconds of each, run in turns, and the MACs a second that are possible."""
-    from rules import limits
-
-    possible = limits()
-    taken: dict[str, list[float]] = {who: [] for who in runs}
-    for run in runs.values():
-        run()
-    for _ in range(repeats):
-        for limit in possible:
-            limit.once()
-        for who, run in runs.items():
-            began = time.perf_counter()
-            run()
-            taken[who].append(time.perf_counter() - began)
-    medians = {who: 1000 * sorted(times)[len(times) // 2] for who, times in taken.items()}
-    return medians, max(1e9 / 2 * limit.rate for limit in possible)
-
-
-def resident() -> int:
-    """Bytes that this process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def peak() -> int:
-    """Bytes that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def in_a_process(
-    script: str, name: str, library: str | None, repeats: int, threads: int
-) -> dict[str, Any]:
-    """`measure` of a script in a fresh process, whose peak of memory is the network's."""
-    command = [sys.executable, script, "--one", name, "--repeats", str(repeats)]
-    command += ["--threads", str(threads), *(["--peer", library] if library else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+def peak() -> float:
+    """MiB that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def page(rows: Iterable[Mapping[str, Any]], command: str, threads: int) -> str:
@@ -179,7 +145,7 @@ def _row(row: Mapping[str, Any]) -> str:
         f"{row['macs'] / 1e9:.2f}",
         f"{row['ms']:.0f}",
         f"{row['share']:.0%}",
-        f"{row['memory'] / 2**20:.0f} MiB",
+        f"{row['memory']:.0f} MiB",
         *peer,
     )
     return f"| {' | '.join(cells)} |\n"
@@ -191,19 +157,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", "-o", type=Path)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one, options.peer, options.repeats, options.threads)))
+    if sys.argv[1:2] == ["--ask"]:
+        serve({"measure": measure}, *sys.argv[2:])
         return
+    options = parser.parse_args()
     from marey.models._registry import list_models
 
-    known = peers()
     names = [name for pattern in options.patterns for name in list_models(pattern)]
-    rows, how = [], (options.repeats, options.threads)
+    rows, how = [], {"repeats": options.repeats, "threads": options.threads}
     for name in dict.fromkeys(names):
-        rows.append(in_a_process(__file__, name, known.get(name), *how))
+        rows.append(ask("measure", how | {"name": name}, command=(__file__, "--ask")).value)
         print(_row(rows[-1]), end="", flush=True)
     if options.output:
         command = f"python bench/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
 
@@ -17,9 +18,11 @@ from marey.errors import ModelError, OutputError
 from marey.export import export
 from marey.models._net import Net
 from marey.models._registry import create_model
+from marey.models.timed import timed
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime.file import FileRuntime
+from marey.runtime.openvino import example
 from marey.tasks.classify import classify
 from marey.testing.videos import make_video
 
@@ -98,6 +101,47 @@ def test_torchs_own_file_runs_and_says_what_it_is(net: Net, tmp_path: Path) -> N
     program = torch.export.load(tmp_path / "net.pt2", extra_files=extra)
     assert json.loads(extra["marey.json"])["labels"] == ["sit", "stand", "wave"]
     assert program.module()(torch.from_numpy(frames(3))).shape == (3, 3)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_a_file_may_take_any_number_of_frames(net: Net, suffix: str, tmp_path: Path) -> None:
+    # Torch's own file holds on to more of what it was traced with: no strides over time for it.
+    given = shifting() if suffix == ".pt2" else net
+    path = tmp_path / f"net{suffix}"
+    done = export(given, path, time="any")
+    least = done.least_frames
+    assert least is not None
+    assert least <= 2
+    run = export_module._runner(path)
+    for length in (3, 7):
+        clips = example(torch.uint8, (2, length, *given.input.size, 3))
+        with torch.inference_mode():
+            expected = given(normalise(clips, given.input))
+        torch.testing.assert_close(run(clips), expected, atol=1e-4, rtol=1e-4)
+    if suffix != ".pt2":
+        with pytest.raises(ModelError, match=f"N x {least} or more x 32 x 48 x 3"):
+            compile(path)(np.zeros((1, least - 1, 32, 48, 3), np.uint8))
+
+
+def shifting() -> Net:
+    net = timed(timm.create_model("test_resnet"), "shift", frames=4, classes=3)
+    net.input = replace(net.input, size=(64, 64), resize=(64, 64))
+    return net
+
+
+def test_a_file_that_holds_on_to_its_frames_is_refused(net: Net, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"clips of \d frames will not do.* time 'fixed'"):
+        export(net, tmp_path / "net.pt2", time="any")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_made_for_its_frames_is_refused_any_number(net: Net, tmp_path: Path) -> None:
+    gate = timed(timm.create_model("test_resnet"), "gate:stages=3", frames=4, classes=3)
+    with pytest.raises(ModelError, match=r"torch.export cannot take it .* time 'fixed'"):
+        export(gate, tmp_path / "gate.xml", time="any")
+    with pytest.raises(ModelError, match=r"no time is called 'some'.* fixed, any"):
+        export(net, tmp_path / "net.xml", time="some")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from marey.errors import OutputError
-from marey.files import whole_file, whole_files
+from marey.files import Stamp, cache_folder, whole_file, whole_files
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -77,3 +77,32 @@ def fail_halfway(target: Path) -> None:
     with whole_files(target) as made:
         made.write_text("half")
         raise OSError("no room")
+
+
+def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAREY_CACHE", "/somewhere/cache")
+    assert cache_folder() == Path("/somewhere/cache")
+    monkeypatch.delenv("MAREY_CACHE")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
+    assert cache_folder() == Path("/var/caches/marey")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "marey"
+
+
+def test_a_stamp_tells_whether_a_file_was_written_again(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    absent = Stamp.of(path)
+    path.write_text("one")
+    link.symlink_to(path)
+    stamp, linked = Stamp.of(path), Stamp.of(link)
+    assert stamp != absent
+    assert Stamp.of(stamp.path) == stamp
+    assert linked == (str(link), *stamp[1:])
+    path.write_text("longer")
+    os.utime(path, ns=(stamp.written, stamp.written))
+    assert Stamp.of(path) != stamp
+    path.write_text("two")
+    os.utime(path, ns=(stamp.written + 1, stamp.written + 1))
+    assert Stamp.of(path) != stamp
+    assert Stamp.of(link) != linked

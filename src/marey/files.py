@@ -1,13 +1,16 @@
-"""Files that are written whole or not at all, and folders to put them in."""
+"""Files: written whole or not at all, in which folders, and whether they have changed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from marey.errors import OutputError
 
@@ -72,6 +75,43 @@ def make_folder(
             f"cannot be made ({error.strerror or error})", where=path, do=do
         ) from error
     return path
+
+
+def cache_folder() -> Path:
+    """Where downloads and graphs are kept: `MAREY_CACHE`, or the platform's place for caches."""
+    if folder := os.environ.get("MAREY_CACHE"):
+        return Path(folder)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "marey"
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Stamp(NamedTuple):
+    """A file as it was; another size or time of writing means that the content may have changed."""
+
+    path: str
+    size: int
+    written: int  # nanoseconds
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Stamp:
+        """As it is now; one that is not there has the size -1."""
+        path = Path(path).absolute()  # not resolved: a link may come to lead elsewhere
+        try:
+            found = path.stat()
+        except OSError:
+            return cls(str(path), -1, -1)
+        return cls(str(path), found.st_size, found.st_mtime_ns)
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

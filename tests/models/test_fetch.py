@@ -14,7 +14,7 @@ import torch
 import marey.models._fetch as fetching
 import marey.models._registry as registry
 from marey.errors import OutputError, WeightsError
-from marey.models._fetch import cache_folder, fetch
+from marey.models._fetch import fetch
 from marey.models._registry import create_model
 from marey.models._weights import Weights
 
@@ -203,16 +203,6 @@ def test_the_hub_is_asked_for_one_revision(mirror: Path, monkeypatch: pytest.Mon
     assert asked == [("owner/repo", "sub/net.safetensors", "abc")]
     with pytest.raises(WeightsError, match="no such revision"):
         fetch(weights("hf:owner/repo/net.safetensors@gone"))
-
-
-def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder().name == "cache"
-    monkeypatch.delenv("MAREY_CACHE")
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/var/caches")
-    assert cache_folder() == Path("/var/caches/marey")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "marey"
 
 
 @pytest.mark.parametrize("name", ["mc3_18.k400", "r2plus1d_34.ig65m_8"])

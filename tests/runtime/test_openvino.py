@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import marey.runtime._cache as graph_cache
 import marey.runtime._openvino as engine
 import marey.runtime.openvino as openvino_runtime
 from marey.errors import ModelError
@@ -100,6 +102,36 @@ def test_many_clips_are_cut_into_batches_of_one_graph() -> None:
     assert len(runtime._graphs) == 1
     assert far(runtime(frames(5)), expected(net, frames(5))) < 1e-4
     assert len(runtime._graphs) == 2
+
+
+def test_a_graph_is_planned_for_its_shape(cache: Path) -> None:
+    OpenVinoRuntime(network(), "f32")
+    (path,) = cache.rglob("net.xml")
+    assert list(engine.core().read_model(path).inputs[0].shape) == [1, *SHAPE, 3]
+
+
+def test_several_threads_may_ask() -> None:
+    runtime = OpenVinoRuntime(network(), "f32", threads=1)
+    given = [frames() + np.uint8(shift) for shift in range(8)]
+    expected = [runtime(one) for one in given]
+    with ThreadPoolExecutor(4) as pool:
+        assert np.array_equal(list(pool.map(runtime, given)), expected)
+
+
+def test_graphs_belong_to_the_code_that_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = graph_cache.code()
+    room = Path(graph_cache.__file__).parents[1]
+    copied = tmp_path / "marey"
+    shutil.copytree(room, copied, ignore=shutil.ignore_patterns("*.safetensors", "*.pyc"))
+    monkeypatch.setattr(graph_cache, "__file__", str(copied / "runtime" / "_cache.py"))
+    assert graph_cache.code.__wrapped__() == now
+    with (copied / "nn" / "clip.py").open("a") as file:
+        file.write("# changed\n")
+    changed = graph_cache.code.__wrapped__()
+    (copied / "models" / "another.py").touch()
+    assert len({now, changed, graph_cache.code.__wrapped__()}) == 3
 
 
 def test_what_is_kept_is_not_converted_again(monkeypatch: pytest.MonkeyPatch) -> None:

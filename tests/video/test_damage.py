@@ -96,6 +96,18 @@ def test_an_index_cut_off_is_one_clear_error(make: Make, tmp_path: Path) -> None
     assert "or not a video" in result["error"]
 
 
+def test_a_stream_that_damage_makes_appear_midway(make: Make, tmp_path: Path) -> None:
+    data = bytearray(made("a.ts", make))
+    # Late packets of 188 bytes that begin a frame of stream 0x100; this one goes to 0x1700.
+    begins = range(60 * len(data) // 100 // 188 * 188, len(data), 188)
+    at = next(at for at in begins if data[at + 1 : at + 3] == b"\x41\x00")
+    data[at + 1] = 0x57
+    path = tmp_path / "a.ts"
+    path.write_bytes(data)
+    (result,) = read(path)
+    assert 190 < len(result["numbers"]) < 200
+
+
 @pytest.mark.parametrize("name", MAKES)
 def test_random_damage_gives_frames_or_one_error(name: str, make: Make, tmp_path: Path) -> None:
     rng = random.Random(name)

@@ -332,3 +332,49 @@ def test_audio_only_is_refused(tmp_path: Path) -> None:
         container.mux(sound.encode(None))
     with pytest.raises(VideoError, match="holds audio only"):
         open_video(path)
+
+
+SKIPPING: dict[str, dict[str, Any]] = {
+    "a.mp4": {},
+    "a.mkv": {"codec": "mpeg4"},
+    "a.ts": {"start": F(5)},
+    "a.mpg": {"codec": "mpeg2video"},
+}
+
+
+@pytest.mark.parametrize("name", SKIPPING)
+def test_only_some_frames_are_decoded_if_asked(name: str, make: Make) -> None:
+    path = make(name, **({"frames": 100, "gop": 25} | SKIPPING[name]))
+    shown = {}
+    for decode in ("all", "references", "keys"):
+        with open_video(path, decode=decode) as reader:  # type: ignore[arg-type]
+            shown[decode] = {frame_number(frame.image): frame.time for frame in reader.frames()}
+            assert reader.counts.decoded == len(shown[decode])
+            assert reader.counts.decoded + reader.counts.skipped == 100
+            told = [warning for warning in reader.warnings() if "not decoded, as asked" in warning]
+            assert len(told) == (decode != "all")
+            assert len(reader.warnings()) == len(told)
+    assert len(shown["all"]) > len(shown["references"]) > len(shown["keys"]) >= 4
+    # The pictures are the same, at the same times.
+    assert shown["references"].items() <= shown["all"].items()
+    assert shown["keys"].items() <= shown["all"].items()
+
+
+def test_in_place_of_a_frame_passed_over_comes_the_one_before(make: Make) -> None:
+    path = make("a.mp4", frames=100, gop=25)
+    with open_video(path, decode="keys") as reader:
+        times = [(k + 0.5) / 25 for k in range(0, 100, 10)]
+        found = [frame_number(frame.image) for frame in reader.frames(times=times)]
+        assert found == [k // 25 * 25 for k in range(0, 100, 10)]
+        # Frame 20 would have been shown at 0.82 s; frame 0 was shown until 0.04 s.
+        assert reader.warnings() == [
+            f"{reader.counts.skipped} of {reader.counts.skipped + 4} frames were not decoded, as "
+            "asked; those used in their place were up to 0.78 s behind"
+        ]
+
+
+def test_a_codec_that_passes_nothing_over_says_so(make: Make) -> None:
+    path = make("a.gif", codec="gif", b_frames=0, fps=F(20), frames=20)
+    with open_video(path, decode="keys") as reader:
+        assert len(list(reader.frames())) == 20
+        assert reader.warnings()[0].startswith("0 of 20 frames were not decoded")

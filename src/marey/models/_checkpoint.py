@@ -19,9 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from marey.errors import ModelError, WeightsError
-from marey.files import make_folder, whole_file
+from marey.files import make_folder, sha256, whole_file
 from marey.models._net import Net, check_labels
-from marey.models._weights import sha256
 from marey.types import Input
 
 FORMAT = "marey.checkpoint/1"

@@ -17,8 +17,8 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from marey.errors import WeightsError
-from marey.files import make_folder, whole_file
-from marey.models._weights import Weights, sha256
+from marey.files import cache_folder, make_folder, sha256, whole_file
+from marey.models._weights import Weights
 
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 1 << 20
@@ -42,19 +42,6 @@ def fetch(weights: Weights) -> tuple[Path, str | None]:
     if weights.sha256:
         _verify(path, weights.sha256, do="Install or copy it again.")
     return path, None
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `MAREY_CACHE`, or the platform's own place for caches."""
-    if folder := os.environ.get("MAREY_CACHE"):
-        return Path(folder)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "marey"
 
 
 def find_packaged(source: str) -> Path:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import marey.models
 from marey.errors import ModelError
-from marey.models._checkpoint import CONFIG, Checkpoint, read_config, verify_state
+from marey.files import Stamp
+from marey.models._checkpoint import CONFIG, STATE, Checkpoint, read_config, verify_state
 from marey.models._fetch import fetch
 from marey.models._net import Net, check_labels
 from marey.models._rule import joined, sequence
@@ -130,12 +131,15 @@ def load_checkpoint(
 ) -> Net:
     """The network that `save_checkpoint` wrote; with other `classes` it gets a new head."""
     folder = Path(folder)
+    files = (Stamp.of(folder / CONFIG), Stamp.of(folder / STATE))
     config = read_config(folder)
     entry = owner(config, folder)
     wanted, new_head = _wanted(classes, config.classes, config.labels)
     net = build(entry, wanted, {**config.options, **options})
     path = verify_state(folder, config)
-    net.report.load = load_state(net, read_state(path), source=str(folder), new_head=new_head)
+    net.report.load = load_state(
+        net, read_state(path), source=str(folder), new_head=new_head, files=files
+    )
     net.name, net.input, net.licence = str(folder), config.input, config.licence
     net.multilabel = config.multilabel and not new_head
     return net
@@ -369,6 +373,7 @@ def _load_published(
     wanted, new_head = _wanted(classes, made.classes, made.labels)
     net = build(entry, wanted, {**made.options, **options})
     path, pinned = fetch(weights)
+    files = (Stamp.of(path),)
     net.report.load = load_state(
         net,
         read_state(path),
@@ -376,6 +381,7 @@ def _load_published(
         layout=weights.layout,
         new_head=new_head,
         pinned=pinned,
+        files=files,
     )
     net.input, net.licence = _with_frames(made.input, options), weights.licence
     net.multilabel = weights.multilabel and not new_head

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +18,12 @@ from marey.types import Input, ModelCard
 
 if TYPE_CHECKING:
     from marey.models._net import Net
+    from marey.runtime._kept import KeptRuntime
     from marey.runtime._net import NetRuntime
     from marey.runtime.file import FileRuntime
 
-RUNTIMES = ("auto", "openvino", "torch")
-PRECISIONS = ("auto", "f32", "bf16")
+RUNTIMES = ("auto", "openvino", "onnx", "torch")
+PRECISIONS = ("auto", "f32", "bf16", "int8")
 FILES = (".onnx", ".xml")
 """What `marey.export` writes and `compile` runs by its path."""
 
@@ -57,7 +61,9 @@ def compile(
     batch: int = 1,
     threads: int | None = None,
     device: str | None = None,
-) -> NetRuntime | FileRuntime:
+    compiled: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> NetRuntime | KeptRuntime | FileRuntime:
     """A network, by name, checkpoint folder or itself, made ready to run as fast as it can here.
 
     The result is called with frames (uint8, N T H W 3, of the size that its `input` asks for) or
@@ -65,35 +71,72 @@ def compile(
 
     `auto` is CUDA where there is some, else OpenVINO, in bfloat16 on processors that compute in it
     if the answers stay within 2 %, and else in float32; a network that OpenVINO refuses runs in
-    torch, and its `warnings` say so. `f32` is for exactness.
+    torch, and its `warnings` say so. `f32` is for exactness; `onnx`, ONNX Runtime, knows no other.
+    `compiled` has torch.compile work on it, on CUDA: see `TorchRuntime`.
 
-    OpenVINO takes `batch` clips at a time, which more are cut into. A network is converted for the
-    clips of its `input`, compared with itself, and kept in the cache (`MAREY_CACHE`); for clips of
-    other shapes when they first come. `threads` defaults to all cores. The network given is taken
-    over: evaluation mode, device.
+    OpenVINO and ONNX Runtime take `batch` clips at a time, which more are cut into. For them a
+    network is converted for the clips of its `input`, compared with itself, and kept in the cache
+    (`MAREY_CACHE`); for clips of other shapes when they first come. One given by name or folder is
+    found there again without torch, until its files, the libraries or the processor change (not for
+    ONNX Runtime). `threads` defaults to all cores. A network that is given itself is taken over:
+    evaluation mode, device. `options` are those of a network that is given by its name.
 
-    A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames;
-    `auto` is float32 there, as there is no network to compare it with.
+    A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames,
+    or `.onnx` by ONNX Runtime, if it is asked for or OpenVINO is not there (`warnings` say so);
+    `auto` is float32 there, as there is no network to compare it with. `int8` is for files that
+    were exported in it.
     A bare name takes its default weights, or is refused: random weights label nothing. Raises
     ModelError for an unknown runtime or precision, or one that this machine does not have.
     """
     _one_of("runtime", runtime, RUNTIMES)
     _one_of("precision", precision, PRECISIONS)
+    if options and (not isinstance(model, str | os.PathLike) or Path(model).suffix in FILES):
+        raise ModelError("options are for a network given by its name; this one is made already")
+    if compiled:
+        if runtime not in ("auto", "torch"):
+            raise ModelError("compiled is for torch", do="Leave out `compiled`, or the runtime.")
+        runtime = "torch"
     if isinstance(model, str | os.PathLike) and Path(model).suffix in FILES:
-        _need_openvino()
-        from marey.runtime.file import FileRuntime
+        return _of_file(Path(model), runtime, precision, threads)
+    if precision == "int8":
+        from marey.runtime.file import INT8
 
-        return FileRuntime(model, precision, threads=threads)
+        raise ModelError("int8 is for files, calibrated on clips when they are written", do=INT8)
+    options = dict(options or {})
+    make = partial(_made, model, runtime, precision, batch, threads, device, compiled, options)
+    on_cpu = runtime == "openvino" or (runtime == "auto" and device is None)
+    if not isinstance(model, str | os.PathLike) or not on_cpu or find_spec("openvino") is None:
+        return make()
+    from marey.runtime._kept import Asked, kept
+
+    asked = Asked(model, runtime, precision, batch, json.dumps(options, sort_keys=True))
+    return kept(asked, threads, make)
+
+
+def _made(
+    model: str | os.PathLike[str] | Net,
+    runtime: str,
+    precision: str,
+    batch: int,
+    threads: int | None,
+    device: str | None,
+    compiled: bool,
+    options: Mapping[str, Any],
+) -> NetRuntime:
     from marey.models._registry import create_model, default_weights
     from marey.runtime.torch import TorchRuntime, has_cuda
 
     if isinstance(model, str | os.PathLike):
-        model = create_model(default_weights(model))
+        model = create_model(default_weights(model), **options)
     if runtime == "auto" and device is None and not has_cuda():
         return _fastest_on_cpu(model, precision, batch, threads)
     if runtime == "openvino":
         return _by_openvino(model, precision, batch, threads)
-    return TorchRuntime(model, device, precision=precision, threads=threads)
+    if runtime == "onnx":
+        from marey.runtime.onnx import OnnxRuntime
+
+        return OnnxRuntime(model, precision, batch=batch, threads=threads)
+    return TorchRuntime(model, device, precision=precision, threads=threads, compiled=compiled)
 
 
 def _fastest_on_cpu(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
@@ -121,6 +164,27 @@ def _by_openvino(net: Net, precision: str, batch: int, threads: int | None) -> N
     return OpenVinoRuntime(
         net, None if precision == "auto" else precision, batch=batch, threads=threads
     )
+
+
+def _of_file(path: Path, runtime: str, precision: str, threads: int | None) -> FileRuntime:
+    if runtime == "torch" or (runtime == "onnx" and path.suffix != ".onnx"):
+        raise ModelError(
+            f"a {path.suffix} file is not run by runtime {runtime!r}",
+            where=path,
+            do="Choose one of: auto, openvino" + (", onnx." if path.suffix == ".onnx" else "."),
+        )
+    alone = find_spec("openvino") is None and find_spec("onnxruntime") is not None
+    if runtime == "onnx" or (runtime == "auto" and path.suffix == ".onnx" and alone):
+        from marey.runtime._onnxruntime import OnnxFileRuntime
+
+        made = OnnxFileRuntime(path, precision, threads=threads)
+        if runtime == "auto":
+            made.notes.append(f"{path}: runs in ONNX Runtime: OpenVINO is not installed")
+        return made
+    _need_openvino()
+    from marey.runtime.file import FileRuntime
+
+    return FileRuntime(path, precision, threads=threads)
 
 
 def _need_openvino() -> None:

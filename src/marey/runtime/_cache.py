@@ -4,62 +4,84 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from marey.files import make_folder, whole_files
-from marey.models._fetch import cache_folder
-from marey.models._net import Net
+from marey.files import make_folder, sha256, whole_files
 from marey.runtime._openvino import core, save
 
-_FILES = ("net.xml", "net.bin")
+_LIBRARIES = ("marey", "torch", "timm", "torchvision", "openvino", "numpy")
+_ROOMS = ("models", "nn", "runtime")
 _ABOUT = "about.json"
 
 
 class GraphCache:
     """The graphs of one network, in OpenVINO's format, each with how far it was from the network.
 
-    A graph belongs to the network's weights, options and input, to the versions of what made it,
-    and to the processor, on which the difference depends.
+    The folder's name says what they belong to; they also belong to marey's `code`. A subclass may
+    keep another format: `files`, `load` and `save`.
     """
 
-    def __init__(self, net: Net) -> None:
-        digest = hashlib.blake2b(digest_size=16)
-        made_by = {name: version(name) for name in ("marey", "torch", "openvino")}
-        processor = core().get_property("CPU", "FULL_DEVICE_NAME")
-        about = [net.architecture, net.options, net.input.to_dict(), made_by, processor]
-        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
-        for name, value in net.state_dict().items():
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
-        self._folder = (
-            cache_folder() / "graphs" / f"{net.architecture.replace('/', '-')}-{digest.hexdigest()}"
-        )
+    files: tuple[str, ...] = ("net.xml", "net.bin")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def read(self, name: str) -> tuple[Any, float] | None:
-        """The graph and its difference; None where there is none, or a damaged one."""
-        folder = self._folder / name
+        """The graph and its difference; None where there is none, an old or a damaged one."""
+        folder = self.folder / name
         try:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-            if about["files"] != {file: _hash(folder / file) for file in _FILES}:
+            if about["code"] != code():
                 return None
-            return core().read_model(folder / _FILES[0]), float(about["difference"])
+            if about["files"] != {file: sha256(folder / file) for file in self.files}:
+                return None
+            return self.load(folder / self.files[0]), float(about["difference"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError):
             return None
 
     def write(self, name: str, model: Any, difference: float) -> None:
         """Keep a graph, whole or not at all; OutputError where the cache cannot be written."""
-        make_folder(self._folder / name, do="Set MAREY_CACHE to a folder that may be written to.")
-        with whole_files(self._folder / name / _ABOUT) as about:
-            save(model, about.with_name(_FILES[0]))
-            hashes = {file: _hash(about.with_name(file)) for file in _FILES}
-            said = {"difference": difference, "files": hashes}
+        make_folder(self.folder / name, do=WRITABLE)
+        with whole_files(self.folder / name / _ABOUT) as about:
+            self.save(model, about.with_name(self.files[0]))
+            hashes = {file: sha256(about.with_name(file)) for file in self.files}
+            said = {"code": code(), "difference": difference, "files": hashes}
             about.write_text(json.dumps(said), encoding="utf-8")
 
+    def load(self, path: Path) -> Any:
+        return core().read_model(path)
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+    def save(self, model: Any, path: Path) -> None:
+        save(model, path)
+
+
+WRITABLE = "Set MAREY_CACHE to a folder that may be written to."
+
+
+def graph_name(kind: str, shape: tuple[int, ...], precision: str) -> str:
+    """What a graph is called among those of its network; `kind` is `frames` or `clips`."""
+    return "x".join(map(str, (kind, *shape))) + f"-{precision}"
+
+
+def made_by() -> list[object]:
+    """What makes and runs graphs: the versions of the libraries, and the processor.
+
+    Half of all processors in clouds have one name; what they can compute in tells them apart.
+    """
+    libraries = {name: version(name) for name in _LIBRARIES}
+    names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+    return [libraries, [core().get_property("CPU", name) for name in names]]
+
+
+@cache
+def code() -> str:
+    """A digest of marey's code that makes graphs: while it is worked on, its version stays."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for room in _ROOMS for path in (root / room).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marey.errors import ModelError
 
 NAMES = {"f32": "float32", "bf16": "bfloat16"}
+
+BOUNDS = {"f32": 1e-3, "bf16": 0.02}
+"""How far the logits may be from the network's own, relative to the largest of them."""
 
 
 @cache
@@ -19,9 +28,23 @@ def core() -> Any:
     back that of another, which is gone (OpenVINO 2026.4): the next signal, such as that a child
     process has ended, would then end this one.
     """
-    import openvino
+    with _untold():
+        import openvino
 
     return openvino.Core()
+
+
+class Request:
+    """A compiled graph that several threads may ask: they take turns."""
+
+    def __init__(self, request: Any) -> None:
+        self._request, self._turn = request, Lock()
+
+    def __call__(self, given: NDArray[Any]) -> NDArray[np.float32]:
+        """The graph's answer to its one input; a copy, as the next is written to the same place."""
+        with self._turn:
+            found = self._request.infer([np.ascontiguousarray(given)], share_inputs=True)[0]
+            return np.array(found, np.float32)
 
 
 def compiled(model: Any, precision: str, threads: int | None) -> Any:
@@ -40,6 +63,43 @@ def compiled(model: Any, precision: str, threads: int | None) -> Any:
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     return core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def converted(program: Any) -> Any:
+    """The graph of what `torch.export` made."""
+    with _untold():
+        import openvino
+
+        return openvino.convert_model(program)
+
+
+class _Silent:
+    """What OpenVINO's tools ask of a `Telemetry`."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def send_event(self, *_: Any, **__: Any) -> None: ...
+
+    send_error = send_stack_trace = start_session = end_session = force_shutdown = send_event
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Nobody is told: OpenVINO reports each import and conversion to its makers, if not refused.
+
+    What would do so, over the network, is replaced while it is asked for.
+    """
+    try:
+        import openvino_telemetry
+    except ImportError:  # it does without
+        yield
+        return
+    talkative = openvino_telemetry.Telemetry
+    openvino_telemetry.Telemetry = _Silent
+    try:
+        yield
+    finally:
+        openvino_telemetry.Telemetry = talkative
 
 
 def save(model: Any, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.runtime._openvino import NAMES, compiled, core
+from marey.runtime._openvino import NAMES, Request, compiled, core
 from marey.types import Input, ModelCard
 
 FORMAT = "marey.export/1"
@@ -21,61 +21,82 @@ FORMAT = "marey.export/1"
 class FileRuntime:
     """Runs a `.onnx` or `.xml` file as `compile` runs a network, in float32 if not asked otherwise.
 
-    Labels and input are in the file. Raises ModelError for one that is not there, is damaged, or
-    says nothing of its frames.
+    A file exported in int8 is int8 whatever is asked; what of it is not, runs in the precision
+    asked for. Labels and input are in the file, also the fewest frames of a clip where it takes any
+    number of them. Several threads take turns. Raises ModelError for a file that is not there, is
+    damaged, says nothing of its frames, or is asked for int8 and is not.
     """
+
+    runtime = "openvino cpu"
+    _request: Callable[[NDArray[Any]], NDArray[np.float32]]
 
     def __init__(
         self, path: str | os.PathLike[str], precision: str = "auto", *, threads: int | None = None
     ) -> None:
         self.path = Path(path)
         # Nothing here could say whether the answers stay in bfloat16: only who asks gets it.
-        self._precision = "f32" if precision == "auto" else precision
+        self._precision = "f32" if precision in ("auto", "int8") else precision
         try:
-            model = core().read_model(self.path)
-            self._request = compiled(model, self._precision, threads)
+            text = self._open(threads)
         except RuntimeError as error:
             why = "is not there" if not self.path.exists() else _first_line(error)
             raise ModelError(f"cannot be run: {why}", where=self.path, do=_AGAIN) from error
-        about = read_about(_said(model), self.path)
+        self.about = about = read_about(text, self.path)
         self.input = Input.from_dict(about["input"])
         self.labels = tuple(about["labels"]) if about["labels"] else None
         self.multilabel = bool(about["multilabel"])
-        self._about = about
+        self._int8: Mapping[str, Any] | None = about.get("int8")
+        if precision == "int8" and self._int8 is None:
+            raise ModelError("is not in int8", where=self.path, do=INT8)
+        self.notes: list[str] = []
+
+    def _open(self, threads: int | None) -> str | None:
+        """Make the file ready, and give what it says of itself; RuntimeError if that fails."""
+        model = core().read_model(self.path)
+        self._request = Request(compiled(model, self._precision, threads))
+        return _said(model)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        licence = self._about["licence"] or ""
+        licence = self.about["licence"] or ""
         if licence.startswith("research-only"):
-            return (f"{self.path}: licence of the weights: {licence}",)
-        return ()
+            return (*self.notes, f"{self.path}: licence of the weights: {licence}")
+        return tuple(self.notes)
 
     def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """N T H W 3, of the size that `input` asks for → N K, logits."""
-        wanted = (self.input.frames, *self.input.size, 3)
-        if frames.dtype != np.uint8 or frames.shape[1:] != wanted:
-            needed = " x ".join(map(str, wanted))
+        least: int | None = self.about.get("least_frames")
+        length = self.input.frames
+        if least is not None and frames.ndim == 5:
+            length = max(least, frames.shape[1])
+        if frames.dtype != np.uint8 or frames.shape[1:] != (length, *self.input.size, 3):
+            time = str(length) if least is None else f"{least} or more"
+            needed = " x ".join(map(str, (time, *self.input.size, 3)))
             raise ModelError(
                 f"takes frames, uint8 N x {needed}; got {frames.dtype} {frames.shape}",
                 where=self.path,
             )
-        logits = self._request.infer([np.ascontiguousarray(frames)], share_inputs=True)[0]
-        return np.array(logits, np.float32)  # a copy: the next answer is written to the same place
+        return self._request(frames)
 
     def card(self) -> ModelCard:
         return ModelCard(
             name=str(self.path),
-            licence=self._about["licence"],
-            classes=self._about["classes"],
-            runtime="openvino cpu",
-            precision=NAMES[self._precision],
+            licence=self.about["licence"],
+            classes=self.about["classes"],
+            runtime=self.runtime,
+            precision="int8" if self._int8 else NAMES[self._precision],
             input=self.input,
             multilabel=self.multilabel,
+            difference=self._int8["difference"] if self._int8 else None,
         )
 
 
 def read_about(text: str | None, path: Path) -> Mapping[str, Any]:
-    """What the writer said of the network: name, licence, classes, labels, multilabel, input."""
+    """What the writer said of the network: name, licence, classes, labels, multilabel, input.
+
+    Also `least_frames` where clips may have any number of frames from there on, and `int8`, what a
+    quantised file lost.
+    """
     if text is None:
         raise ModelError("says nothing of its labels and frames", where=path, do=_AGAIN)
     about: Mapping[str, Any] = json.loads(text)
@@ -101,4 +122,5 @@ def _first_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+INT8 = "Run: marey export -m MODEL -o FILE.xml --precision int8 --calibrate CLIPS"
 _AGAIN = "Write it with `marey export -m MODEL -o FILE`."

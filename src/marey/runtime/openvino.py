@@ -6,22 +6,24 @@ one shape; other shapes are converted when they first come.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from marey.errors import ModelError, OutputError
+from marey.files import cache_folder
 from marey.models._net import Net
 from marey.nn.clip import normalise
-from marey.runtime._cache import GraphCache
+from marey.runtime._cache import GraphCache, graph_name, made_by
 from marey.runtime._net import NetRuntime
-from marey.runtime._openvino import NAMES, compiled, fastest
-
-BOUNDS = {"f32": 1e-3, "bf16": 0.02}
-"""How far the logits may be from the network's own, relative to the largest of them."""
+from marey.runtime._openvino import BOUNDS, NAMES, Request, compiled, converted, fastest
 
 
 class FromFrames(nn.Module):
@@ -39,7 +41,7 @@ class FromFrames(nn.Module):
 class Graph:
     """A compiled graph, and how far its answer was from the network's."""
 
-    request: Any
+    request: Request
     difference: float
 
 
@@ -55,9 +57,7 @@ class OpenVinoRuntime(NetRuntime):
     """Runs `net` in the precision asked for.
 
     None is the fastest that this processor computes in: bfloat16, unless that moves the answers by
-    more than its bound.
-
-    Not for several threads at once. Raises RefusedError.
+    more than its bound. Several threads take turns. Raises RefusedError.
     """
 
     runtime = "openvino cpu"
@@ -72,8 +72,9 @@ class OpenVinoRuntime(NetRuntime):
     ) -> None:
         super().__init__(net.cpu())
         self._batch, self._threads = batch, threads
-        self._cache = GraphCache(net)
+        self.cache = graphs_of(net)
         self._graphs: dict[tuple[torch.dtype, tuple[int, ...]], Graph] = {}
+        self._making = Lock()
         self._precision = precision or fastest()
         first = torch.uint8, (batch, net.input.frames, *net.input.size, 3)
         try:
@@ -97,20 +98,18 @@ class OpenVinoRuntime(NetRuntime):
         return torch.cat([self._infer(part) for part in torch.split(x, self._batch)])
 
     def _infer(self, x: Tensor) -> Tensor:
-        request = self._graph(x.dtype, tuple(x.shape)).request
-        logits = request.infer([x.contiguous().numpy()], share_inputs=True)[0]
-        # Copied: the request writes its next answer to the same place.
-        return torch.from_numpy(logits.copy())
+        return torch.from_numpy(self._graph(x.dtype, tuple(x.shape)).request(x.numpy()))
 
     def _graph(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
-        if (dtype, shape) not in self._graphs:
-            self._graphs[dtype, shape] = self._compiled(dtype, shape)
-        return self._graphs[dtype, shape]
+        with self._making:
+            if (dtype, shape) not in self._graphs:
+                self._graphs[dtype, shape] = self._compiled(dtype, shape)
+            return self._graphs[dtype, shape]
 
     def _compiled(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
         kind = "frames" if dtype == torch.uint8 else "clips"
-        name = "x".join(map(str, (kind, *shape))) + f"-{self._precision}"
-        if kept := self._cache.read(name):
+        name = graph_name(kind, shape, self._precision)
+        if kept := self.cache.read(name):
             model, apart = kept
             self._judge(apart)
             request = self._request(model)
@@ -119,16 +118,16 @@ class OpenVinoRuntime(NetRuntime):
             given = example(dtype, shape)
             model = convert(module, given, self.net.name)
             request = self._request(model)
-            found = torch.from_numpy(request.infer([given.numpy()])[0])
+            found = torch.from_numpy(request(given.numpy()))
             with torch.inference_mode():
                 apart = difference(found, module(given))
             try:
-                self._cache.write(name, model, apart)
+                self.cache.write(name, model, apart)
             except OutputError as error:
                 self.notes.append(str(error))
             # What is read back is laid out otherwise, and rounds otherwise: take it at once, so
             # that the first run gives the same numbers as all later ones.
-            if again := self._cache.read(name):
+            if again := self.cache.read(name):
                 request = self._request(again[0])
             self._judge(apart)
         return Graph(request, apart)
@@ -143,22 +142,40 @@ class OpenVinoRuntime(NetRuntime):
                 do="Take precision 'f32', or runtime 'torch'.",
             )
 
-    def _request(self, model: Any) -> Any:
+    def _request(self, model: Any) -> Request:
         try:
-            return compiled(model, self._precision, self._threads)
+            return Request(compiled(model, self._precision, self._threads))
         except RuntimeError as error:
             raise _refused(self.net.name, error) from error
 
 
+def graphs_of(net: Net) -> GraphCache:
+    """Where the graphs are kept that these weights, options and input have here."""
+    return GraphCache(folder_of(net, made_by()))
+
+
+def folder_of(net: Net, by: list[object]) -> Path:
+    """The folder in the cache for these weights, options and input, of graphs made `by` these."""
+    digest = hashlib.blake2b(digest_size=16)
+    about = [net.architecture, net.options, net.input.to_dict(), by]
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, value in net.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    name = f"{net.architecture.replace('/', '-')}-{digest.hexdigest()}"
+    return cache_folder() / "graphs" / name
+
+
 def convert(module: nn.Module, given: Tensor, name: str) -> Any:
     """The graph of a network for inputs like `given`; RefusedError where there is none."""
-    import openvino
-
     try:
         # What the tools warn of, they warn of their own code.
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return openvino.convert_model(torch.export.export(module, (given,)))
+            model = converted(torch.export.export(module, (given,)))
+            # Left open by the converter; OpenVINO plans, and runs, faster where it is known.
+            model.reshape(tuple(given.shape))
+            return model
     except Exception as error:  # whatever two compilers raise, the network still runs in torch
         raise _refused(name, error) from error
 

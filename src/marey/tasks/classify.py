@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from marey.errors import VideoError
 from marey.runtime import Runtime, compile
 from marey.tasks._ahead import ahead
-from marey.types import Ranked, Report, Score, Scores, Window
+from marey.tasks._spent import Spent
+from marey.types import Clip, Ranked, Report, Score, Scores, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
-from marey.video.read import Limits, Reader, open_video
+from marey.video.read import Decode, Limits, Reader, open_video
 from marey.video.windows import pick, window_length, windows
 
 DEFAULT_MODEL = "efficientnet_lite0.in1k"
@@ -36,21 +38,28 @@ def classify(
     window: float | None = None,
     step: float | None = None,
     top: int = 5,
+    decode: Decode = "all",
+    threads: int = 0,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    spent: Spent | None = None,
 ) -> Report:
     """The best `top` labels of every window of `video`, and of the whole of it.
 
     `window` and `step` are seconds; a window is by default as long as the network's clip, a step as
-    long as the window. `model` is a name, a checkpoint folder, or what `marey.compile` gave:
-    compile once to classify many videos. Raises `VideoError`, `ModelError` or `WeightsError`.
+    long as the window. `model` is a name, a checkpoint folder, or what `marey.compile` gave.
+    `decode`, `threads` and `limits` are those of `open_video`; `spent` is told what it took. Many
+    videos go through `classify_all`. Raises `VideoError`, `ModelError` or `WeightsError`.
     """
     runtime = compile(model) if isinstance(model, str) else model
-    with open_video(video, limits=limits or Limits()) as reader:
+    spent = spent or Spent()
+    opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
+    with spent.on("seconds"), opened() as reader:
+        spent.frames = reader.counts
         labels = runtime.labels
         ranked: list[Ranked] = []
         total: NDArray[np.floating] = np.zeros(1)  # broadcasts to K
-        with closing(score(reader, runtime, window=window, step=step)) as scored:
+        with closing(score(reader, runtime, window=window, step=step, spent=spent)) as scored:
             for scores in scored:
                 span = scores.window
                 ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
@@ -77,12 +86,13 @@ def score(
     window: float | None = None,
     step: float | None = None,
     batch: int = 1,
+    spent: Spent | None = None,
 ) -> Generator[Scores]:
     """The class probabilities of one window after another.
 
     The next clips are decoded while the network looks at the present ones; memory is bounded by
     two clips more than are looked at. A `batch` of more than one takes memory and, on a CPU, gains
-    nothing (`bench/batch.py`).
+    nothing (`docs/speed.md`).
 
     A window no longer than the network's clip is that clip. A longer one averages the clips whose
     middle it holds; they follow each other without gaps, and each is scored once however much the
@@ -97,12 +107,19 @@ def score(
     longer = window > natural
     length, stride = (natural, step / math.ceil(step / natural)) if longer else (window, step)
     # Closed before the reader can be: a thread decodes from it.
-    with closing(_score(reader, runtime, duration, length, stride, batch)) as moments:
+    moments = _score(reader, runtime, duration, length, stride, batch, spent or Spent())
+    with closing(moments):
         yield from average(spans, moments) if longer else moments
 
 
 def _score(
-    reader: Reader, runtime: Runtime, duration: float, length: float, step: float, batch: int
+    reader: Reader,
+    runtime: Runtime,
+    duration: float,
+    length: float,
+    step: float,
+    batch: int,
+    spent: Spent,
 ) -> Generator[Scores]:
     video, prepare = reader.video, runtime.input
     spans = windows(duration, length, step, start=video.start)
@@ -110,10 +127,18 @@ def _score(
     stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
     p_of = sigmoid if runtime.multilabel else softmax
     with closing(ahead(stream, max(batch, _AHEAD))) as decoded:
-        while group := list(islice(decoded, batch)):
-            logits = runtime(np.stack([centre_crop(clip.frames, prepare.size) for clip in group]))
+        while group := _next(decoded, batch, spent):
+            frames = np.stack([centre_crop(clip.frames, prepare.size) for clip in group])
+            with spent.on("network"):
+                logits = runtime(frames)
+            spent.clips += len(group)
             for clip, p in zip(group, p_of(logits), strict=True):
                 yield Scores(clip.window, p)
+
+
+def _next(decoded: Iterator[Clip], batch: int, spent: Spent) -> list[Clip]:
+    with spent.on("waiting"):
+        return list(islice(decoded, batch))
 
 
 def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scores]:

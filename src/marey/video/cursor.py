@@ -56,6 +56,9 @@ class Cursor:
         self._end = self._now.time + self._now.shown
         promised = Fraction(video.end or 0)
         missing = promised - self._end
+        if not decoder.whole:
+            self._end = max(self._end, promised)
+            return
         if missing > 3 * self._now.shown:
             self._losses.note(
                 f"decoding ended at {float(self._end):.2f} s, {float(missing):.2f} s before the end"

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from heapq import heappop, heappush
+from typing import Literal, NamedTuple
 
 import av
 from av.packet import Packet
@@ -25,14 +26,24 @@ _BLIND_JUMP = 4.0
 # Seconds without a frame, unannounced by the frame before, that look like a loss.
 _HOLE = 1
 
+Decode = Literal["all", "references", "keys"]
+"""Which frames are decoded: all, those that others are predicted from, those that stand alone."""
+
+_SKIP: dict[Decode, Literal["DEFAULT", "NONREF", "NONKEY"]] = {
+    "all": "DEFAULT",
+    "references": "NONREF",
+    "keys": "NONKEY",
+}
+
 
 @dataclass(slots=True)
 class Counts:
-    """What reading a video has cost so far, over all passes."""
+    """What reading a video has cost so far, over all passes; `skipped` was passed over as asked."""
 
     decoded: int = 0
     converted: int = 0
     seeks: int = 0
+    skipped: int = 0
 
 
 class Decoded(NamedTuple):
@@ -47,6 +58,7 @@ class Decoder:
     """The frames of one video stream in presentation order, their times strictly increasing.
 
     Damage costs the frames it hits and is counted in `losses`; a limit exceeded raises VideoError.
+    `whole`: no frame is passed over on purpose.
     """
 
     def __init__(
@@ -58,7 +70,9 @@ class Decoder:
         *,
         start: float | None = None,
         threads: int = 0,
+        decode: Decode = "all",
     ) -> None:
+        self._skip, self.whole = _SKIP[decode], decode == "all"
         self._path, self._limits, self._losses = path, limits, losses
         self._counts, self._start, self._threads = counts, start, threads
         self.lost = losses.begin()
@@ -75,6 +89,7 @@ class Decoder:
             context.options = self._limits.decoder_options
             context.thread_type = "AUTO"
             context.thread_count = self._threads
+            context.skip_frame = self._skip
         except BaseException:
             self.container.close()
             raise
@@ -91,6 +106,7 @@ class Decoder:
         self._last: Fraction | None = None
         self._expected: Fraction | None = None
         self._key: Fraction | None = None
+        self._due: list[int] = []
         self._frames = self._accepted(self._pictures(self._packets(landing)), landing)
 
     def close(self) -> None:
@@ -155,7 +171,11 @@ class Decoder:
             moved = False
             try:
                 for packet in self.container.demux(self.stream):
-                    if packet.size == 0:  # the flush mark; the end is flushed by _pictures
+                    if packet.size == 0 and packet.dts is None:
+                        # The mark of the end; _pictures flushes. What PyAV does next would fail
+                        # where damage has made a stream appear that was not there at first.
+                        return
+                    if packet.size == 0:
                         continue
                     moved = True
                     stamp = packet.pts if packet.dts is None or landing else packet.dts
@@ -166,6 +186,8 @@ class Decoder:
                         self._key = None if stamp is None else stamp * self.base
                     if stamp is not None:
                         self._fed = stamp * self.base
+                        if not self.whole:
+                            heappush(self._due, stamp if packet.pts is None else packet.pts)
                     yield packet
                 return
             except av.FFmpegError:
@@ -205,11 +227,22 @@ class Decoder:
                 self.lost["frames skipped because their time runs backwards"] += 1
                 continue
             shown = self._shown(frame)
-            if self._expected is not None and time - self._expected > _HOLE:
+            self._count_skipped(time)
+            if self.whole and self._expected is not None and time - self._expected > _HOLE:
                 self.lost[f"places with no frame for more than {_HOLE} s"] += 1
             landing = False
             self._last, self._expected = time, time + shown
             yield Decoded(frame, time, shown)
+        self._counts.skipped += len(self._due)
+        self._due.clear()
+
+    def _count_skipped(self, time: Fraction) -> None:
+        """Of the packets due by now one became this frame, all others were passed over."""
+        due = 0
+        while self._due and self._due[0] * self.base <= time:
+            heappop(self._due)
+            due += 1
+        self._counts.skipped += max(0, due - 1)
 
     def _time(self, frame: VideoFrame) -> Fraction:
         first, second = (frame.dts, frame.pts) if self._by_dts else (frame.pts, frame.dts)

@@ -23,27 +23,36 @@ from marey.errors import DataError, VideoError
 from marey.types import Frame, Interpolation, Video
 from marey.video.container import VIDEO_SUFFIXES
 from marey.video.cursor import Cursor
-from marey.video.decode import Counts, Decoded, Decoder
+from marey.video.decode import Counts, Decode, Decoded, Decoder
 from marey.video.geometry import Converter, Display
 from marey.video.limits import Limits
 from marey.video.losses import Losses
 from marey.video.probe import probe
 
-__all__ = ["VIDEO_SUFFIXES", "Counts", "Limits", "Reader", "find_videos", "open_video"]
+__all__ = ["VIDEO_SUFFIXES", "Counts", "Decode", "Limits", "Reader", "find_videos", "open_video"]
 
 
 def open_video(
-    path: str | os.PathLike[str], *, limits: Limits | None = None, threads: int = 0
+    path: str | os.PathLike[str],
+    *,
+    limits: Limits | None = None,
+    threads: int = 0,
+    decode: Decode = "all",
 ) -> Reader:
     """Open a media file: look what is in it and find where it really ends, without decoding it.
 
-    `threads` decode (0: one a core). Raises VideoError for what is not a regular file in a known
-    container, holds no frame that can be decoded, or exceeds `limits`.
+    `threads` decode (0: as many as FFmpeg finds right, one more than there are cores). `decode`
+    spares time: "references" passes over frames from which no other is predicted, "keys" over all
+    but those that stand alone. The frame before is shown in their place, and the warnings say how
+    many there were and how far behind that was.
+
+    Raises VideoError for what is not a regular file in a known container, holds no frame that can
+    be decoded, or exceeds `limits`.
     """
     limits = limits or Limits()
     losses = Losses()
     video, display = probe(os.fspath(path), limits, losses)
-    return Reader(video, display, limits, losses, threads)
+    return Reader(video, display, limits, losses, threads, decode)
 
 
 class Reader:
@@ -54,13 +63,20 @@ class Reader:
     """
 
     def __init__(
-        self, video: Video, display: Display, limits: Limits, losses: Losses, threads: int
+        self,
+        video: Video,
+        display: Display,
+        limits: Limits,
+        losses: Losses,
+        threads: int,
+        decode: Decode,
     ) -> None:
         self.video = video
         self.counts = Counts()
         self._display, self._limits, self._losses = display, limits, losses
         self._lost = losses.begin()
-        self._threads = threads
+        self._threads, self._decode = threads, decode
+        self._stale = 0.0
         self._open: set[Decoder] = set()
         self._closed = False
 
@@ -83,7 +99,14 @@ class Reader:
 
     def warnings(self) -> list[str]:
         """What is odd about the video and what was lost so far, in words with counts."""
-        return self._losses.words()
+        words = self._losses.words()
+        if self._decode != "all":
+            skipped, every = self.counts.skipped, self.counts.skipped + self.counts.decoded
+            words.append(
+                f"{skipped} of {every} frames were not decoded, as asked; "
+                f"those used in their place were up to {self._stale:.2f} s behind"
+            )
+        return words
 
     def lose(self, what: str, count: int = 1) -> None:
         """Count a loss that the reader's user met, so that it stands among the warnings."""
@@ -126,6 +149,7 @@ class Reader:
                 shown = cursor.at(time)
                 if shown is None:
                     return
+                self._stale = max(self._stale, time - float(shown.time + shown.shown))
                 if shown is not decoded:
                     decoded, frame = shown, self._frame(shown, convert)
                 yield frame
@@ -139,6 +163,7 @@ class Reader:
             self.counts,
             start=self.video.start,
             threads=self._threads,
+            decode=self._decode,
         )
         self._open.add(decoder)
         try:

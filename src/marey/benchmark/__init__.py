@@ -1,0 +1,1 @@
+"""What a machine gives with a network: one clip, the first label, a whole video."""

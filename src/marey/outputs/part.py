@@ -1,0 +1,119 @@
+"""Reports kept beside their output until it is whole: a run that was stopped goes on from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from marey.errors import OutputError
+from marey.types import Report
+
+
+class Part:
+    """What was done towards `output`, in the file `output.part`: a line of settings, then reports.
+
+    `settings` is all that the reports depend on besides the videos. A part that was begun with
+    others, or is of another making, is put aside: `warnings` says so, and how many reports an
+    earlier run left. A video that has changed since is not done. Raises OutputError where the file
+    cannot be written.
+    """
+
+    def __init__(self, output: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        self.path = Path(f"{os.fspath(output)}.part")
+        self.warnings: list[str] = []
+        self._places: dict[str, tuple[list[int], int]] = {}
+        head = json.dumps({"settings": settings}, sort_keys=True) + "\n"
+        try:
+            whole = self._found(head.encode())
+            self._file = self.path.open("r+b" if whole else "w+b")
+            self._file.truncate(whole)
+            self._file.seek(whole)
+            if not whole:
+                self._append(head)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _found(self, head: bytes) -> int:
+        """The bytes of an earlier run that are good; the line that a kill cut off is not."""
+        if not self.path.exists():
+            return 0
+        with self.path.open("rb") as file:
+            if file.readline() != head:
+                self.warnings.append("was begun with other settings; begins again")
+                return 0
+            end = len(head)
+            for line in file:
+                try:
+                    video, seen = json.loads(line)["source"]
+                except (ValueError, KeyError, TypeError):
+                    break
+                self._places[video] = seen, end
+                end += len(line)
+        if self._places:
+            self.warnings.append(f"{len(self._places)} videos are there from an earlier run")
+        return end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if not self._places:
+            self.path.unlink(missing_ok=True)
+
+    def __contains__(self, video: str | os.PathLike[str]) -> bool:
+        done = self._places.get(os.fspath(video))
+        return done is not None and done[0] == state(video)
+
+    def add(self, video: str | os.PathLike[str], report: Report) -> None:
+        """Keep a report, on disk before this returns."""
+        place, seen = self._file.tell(), state(video)
+        row = {"source": [os.fspath(video), seen], "report": report.to_dict()}
+        try:
+            self._append(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._places[os.fspath(video)] = seen, place
+
+    def _append(self, line: str) -> None:
+        self._file.write(line.encode())
+        self._file.flush()
+
+    def reports(self, videos: Iterable[str | os.PathLike[str]]) -> Iterator[Report]:
+        """The reports of those that are done, in this order, read back one by one."""
+        with self.path.open("rb") as file:
+            for video in videos:
+                if video in self:
+                    file.seek(self._places[os.fspath(video)][1])
+                    yield Report.from_dict(json.loads(file.readline())["report"])
+
+    def remove(self) -> None:
+        """The output is whole: this is not needed any more."""
+        self._places.clear()
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"cannot be written ({error.strerror or error})",
+            where=self.path,
+            do="Check that its folder may be written to, and that the disk has room.",
+        )
+
+
+def state(path: str | os.PathLike[str]) -> list[int]:
+    """What changes when a file, or one in a folder, does: sizes, and times of the last change."""
+    path = Path(path)
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [file.stat() for file in files]
+    except OSError:
+        return []
+    return [value for status in found for value in (status.st_size, status.st_mtime_ns)]
