@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,12 @@ import pytest
 
 from marey.cli import main
 from marey.console import warn
+from marey.errors import MareyError
+from marey.types import Report
 from marey.video.write import VideoWriter
 
-VERBS = ["classify", "check", "models", "show", "train", "evaluate", "export"]
+NET = "efficientnet_lite0"
+VERBS = ["classify", "detect", "check", "models", "show", "train", "evaluate", "export", "bench"]
 
 
 @dataclass
@@ -74,6 +78,18 @@ def test_reports_are_json_lines_in_a_pipe(marey: Marey, video: Path) -> None:
     assert all(len(w["top"]) == 2 for w in first["windows"])
 
 
+def test_events_go_to_a_pipe_and_to_a_player(marey: Marey, video: Path, tmp_path: Path) -> None:
+    arguments = ("detect", video, "-m", NET, "--threshold", 0.01)
+    done = marey(*arguments)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [(w["start"], w["end"]) for w in report["windows"]] == [(0, 2), (1, 3)]
+    assert report["events"]
+    assert all(0 <= event["start"] < event["end"] <= 3 for event in report["events"])
+    assert marey(*arguments, "-o", tmp_path / "out.vtt").stdout == ""
+    assert (tmp_path / "out.vtt").read_text().count("-->") == len(report["events"])
+
+
 def test_one_bad_file_among_good_ones_is_told_and_skipped(
     marey: Marey, video: Path, tmp_path: Path
 ) -> None:
@@ -91,11 +107,48 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(
     ]
 
 
+def test_a_stopped_run_over_many_videos_goes_on(
+    marey: Marey, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marey.outputs.part import Part
+
+    videos = [tmp_path / f"{k}.mp4" for k in range(4)]
+    for path in videos:
+        path.write_bytes(video.read_bytes())
+    output, add = tmp_path / "out.jsonl", Part.add
+
+    def stop_at_the_third(part: Part, path: str, report: Report) -> None:
+        if path == str(videos[2]):
+            raise MareyError("stopped")
+        add(part, path, report)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Part, "add", stop_at_the_third)
+        assert marey("classify", *videos, "-o", output).returncode == 1
+    assert not output.exists()
+    done = marey("classify", *videos, "-o", output, "-v")
+    assert done.returncode == 0
+    assert "2 videos are there from an earlier run" in done.stderr
+    assert [str(path) in done.stderr for path in videos] == [False, False, True, True]
+    rows = [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()]
+    assert rows == [str(path) for path in videos]
+    assert not output.with_name("out.jsonl.part").exists()
+
+
+def test_verbose_says_what_computes_and_where_time_goes(marey: Marey, video: Path) -> None:
+    done = marey("classify", video, "-v", "--decode", "references", "--threads", 1)
+    assert done.returncode == 0
+    assert "openvino cpu" in done.stderr
+    assert re.search(r"\d+ frames decoded .* \d+ skipped", done.stderr)
+    assert "not decoded, as asked" in json.loads(done.stdout)["warnings"][0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["classify"], 2, "Missing argument"),
         (["classify", "{video}", "--window", "0"], 2, "--window"),
+        (["classify", "{video}", "--decode", "some"], 2, "references"),
         (["classify", "{video}", "-m", "eficientnet_lite0"], 1, "efficientnet_lite0"),
         (["classify", "{video}", "-m", "r3d_18"], 1, "r3d_18-b3b3357e.pth"),
         (["classify", "{video}", "-m", "mc2_18"], 1, "weights"),
@@ -103,6 +156,10 @@ def test_one_bad_file_among_good_ones_is_told_and_skipped(
         (["classify", "{video}", "{video}", "-o", "out.mp4"], 1, "one video"),
         (["classify", "{video}", "-m", "{folder}/nothing"], 1, "config.json"),
         (["classify", "{folder}/empty"], 1, "empty"),
+        (["detect", "{video}", "-m", NET, "--threshold", "0"], 2, "--threshold"),
+        (["detect", "{video}", "-m", NET, "--label-threshold", "tie"], 2, "label=0.4"),
+        (["detect", "{video}", "-m", NET, "--label-threshold", "tiger ca=0.4"], 1, "tiger cat"),
+        (["detect", "{video}", "{video}", "-m", NET, "-o", "out.vtt"], 1, "one video"),
         (["show", "r3d_81"], 1, "r3d_18"),
         (["models", "transformer*"], 1, "no model matches"),
         (["train", "{folder}/empty", "--recipe", "none.toml"], 1, "none.toml"),

@@ -16,6 +16,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RUN: dict[str, list[str]] = {
     "README.md": ["carphone.mp4"],
     "docs/video.md": ["goal.mp4"],
+    "docs/detect.md": ["match.mkv"],
+    "docs/live.md": ["door.mp4"],
     "docs/timed.md": [],
 }
 

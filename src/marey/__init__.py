@@ -12,6 +12,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "classify": "marey.tasks.classify",
+    "classify_all": "marey.tasks.many",
+    "detect": "marey.tasks.detect",
+    "watch": "marey.tasks.watch",
+    "SaveClips": "marey.tasks.watch",
     "check": "marey.tasks.check",
     "timed": "marey.models.timed",
     "Rule": "marey.models._rule",
@@ -33,7 +37,9 @@ _PUBLIC = {
     "train": "marey.training.loop",
     "evaluate": "marey.training.evaluate",
     "export": "marey.export",
+    "bench": "marey.benchmark.run",
     "Net": "marey.models._net",
+    "Event": "marey.types",
     "Input": "marey.types",
     "Report": "marey.types",
     "Video": "marey.types",
@@ -56,6 +62,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from marey.benchmark.run import bench
     from marey.data.manifest import Manifest
     from marey.errors import MareyError
     from marey.export import export
@@ -70,9 +77,12 @@ if TYPE_CHECKING:
     from marey.runtime import compile
     from marey.tasks.check import check
     from marey.tasks.classify import classify
+    from marey.tasks.detect import detect
+    from marey.tasks.many import classify_all
+    from marey.tasks.watch import SaveClips, watch
     from marey.training.evaluate import evaluate
     from marey.training.loop import train
     from marey.training.recipe import Recipe
-    from marey.types import Input, Report, Video
+    from marey.types import Event, Input, Report, Video
     from marey.video.read import Limits, open_video
     from marey.video.windows import windows

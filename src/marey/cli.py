@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from marey import __version__
-from marey.console import Bars, Failures, complain, emit, settings_from, views_from, waiting, warn
+from marey.console import (
+    Failures,
+    Results,
+    Screen,
+    complain,
+    emit,
+    find_all,
+    settings_from,
+    thresholds_from,
+    until_signalled,
+    views_from,
+    waiting,
+    warn,
+)
 from marey.errors import MareyError
 
 app = typer.Typer(
@@ -49,7 +63,8 @@ def classify(
     videos: Videos,
     model: ModelName = "efficientnet_lite0.in1k",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write .json .jsonl .csv or .mp4.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .mp4."),
     ] = None,
     window: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds a window (default: the model's clip).")
@@ -58,34 +73,214 @@ def classify(
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: a window).")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a window.")] = 5,
+    runtime: Annotated[
+        str, typer.Option(help="What computes: auto, openvino, onnx or torch.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="In what: auto, f32, bf16 or int8.")] = "auto",
+    decode: Annotated[
+        Literal["all", "references", "keys"],
+        typer.Option(help="Frames to decode: fewer is faster and less exact in time."),
+    ] = "all",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for the network, and for each decoder.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what computes, and where time goes.")
+    ] = False,
+) -> None:
+    """Label videos: scores for every window with its times, and for the whole video."""
+    from marey.outputs.table import timeline
+    from marey.runtime import compile
+    from marey.tasks.many import classify_all
+
+    failures = Failures()
+    results = Results(output, failures.expand(videos), timeline)
+    with waiting(f"making {model} ready"):
+        net = compile(model, runtime=runtime, precision=precision, threads=threads)
+    run = partial(classify_all, window=window, step=step, top=top, decode=decode)
+    find_all(results, failures, run, model, net, threads=threads, verbose=verbose)
+    raise typer.Exit(failures.exit_code)
+
+
+@app.command()
+def detect(
+    videos: Videos,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="As for classify; by default, shots are found.")
+    ] = "transnetv2",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write .json .jsonl .csv .parquet .vtt .activitynet.json or .mp4.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Score that an event reaches.")
+    ] = 0.5,
+    thresholds: Annotated[
+        list[str] | None, typer.Option("--label-threshold", help="label=0.4 for one of them.")
+    ] = None,
+    leave: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score below which it ends (default: half the threshold)."),
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(min=0, help="Seconds around a window to average scores over.")
+    ] = 0.0,
+    gap: Annotated[
+        float, typer.Option(min=0, help="Seconds between two events that are one.")
+    ] = 0.0,
+    shortest: Annotated[float, typer.Option(min=0, help="Seconds of the shortest event.")] = 0.0,
+    background: Annotated[
+        list[str] | None,
+        typer.Option(help="Label that is no event (default: background, none, other …)."),
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds a window (default: the model's clip).")
+    ] = None,
+    step: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between windows (default: half of one).")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="What computes: auto, openvino or torch.")] = "auto",
+    precision: Annotated[str, typer.Option(help="In what: auto, f32 or bf16.")] = "auto",
+    decode: Annotated[
+        Literal["all", "references", "keys"],
+        typer.Option(help="Frames to decode: fewer is faster and less exact in time."),
+    ] = "all",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for the network, and for each decoder.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what computes, and where time goes.")
+    ] = False,
+) -> None:
+    """Find events in videos of any length, with their starts and ends; without a model, shots."""
+    from marey.outputs.table import events
+    from marey.tasks.detect import made_ready
+    from marey.tasks.many import detect_all
+
+    run = partial(
+        detect_all,
+        threshold=threshold,
+        thresholds=thresholds_from(thresholds),
+        leave=leave,
+        smooth=smooth,
+        gap=gap,
+        shortest=shortest,
+        background=background or None,
+        window=window,
+        step=step,
+        decode=decode,
+    )
+    failures = Failures()
+    results = Results(output, failures.expand(videos), events)
+    with waiting(f"making {model} ready"):
+        net = made_ready(model, runtime=runtime, precision=precision, threads=threads)
+    find_all(results, failures, run, model, net, threads=threads, verbose=verbose)
+    raise typer.Exit(failures.exit_code)
+
+
+@app.command()
+def watch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Camera (0, /dev/video0), rtsp:// or http(s):// address, or file.",
+            show_default=False,
+        ),
+    ],
+    model: ModelName = "efficientnet_lite0.in1k",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Add events to a .jsonl or .csv as they end."),
+    ] = None,
+    policy: Annotated[
+        Literal["latest", "all", "drop"] | None,
+        typer.Option(help="When too much comes (default: latest; with --fast all)."),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast/--realtime", help="Files as fast as it goes, or as played.")
+    ] = False,
+    step: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds between windows (default: 1/4 of one).")
+    ] = None,
+    average: Annotated[
+        float | None, typer.Option(min=0, help="Seconds back over which answers are averaged.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Score that an event reaches.")
+    ] = 0.5,
+    thresholds: Annotated[
+        list[str] | None, typer.Option("--label-threshold", help="label=0.4 for one of them.")
+    ] = None,
+    leave: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score below which it ends (default: half the threshold)."),
+    ] = None,
+    gap: Annotated[
+        float, typer.Option(min=0, help="Seconds between two events that are one.")
+    ] = 0.0,
+    shortest: Annotated[float, typer.Option(min=0, help="Seconds of the shortest event.")] = 0.0,
+    background: Annotated[
+        list[str] | None,
+        typer.Option(help="Label that is no event (default: background, none, other …)."),
+    ] = None,
+    save_clips: Annotated[
+        Path | None, typer.Option(help="Folder for the video around each event.")
+    ] = None,
+    before: Annotated[float, typer.Option(min=0, help="Seconds of it before the event.")] = 5.0,
+    after: Annotated[float, typer.Option(min=0, help="Seconds of it after the event.")] = 5.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="End after so many seconds.")] = None,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to look for a stream that went away.")
+    ] = 300.0,
+    top: Annotated[int, typer.Option(min=1, help="Labels a moment.")] = 3,
     runtime: Annotated[str, typer.Option(help="What computes: auto, openvino or torch.")] = "auto",
     precision: Annotated[str, typer.Option(help="In what: auto, f32 or bf16.")] = "auto",
 ) -> None:
-    """Label videos: scores for every window with its times, and for the whole video."""
-    from marey.outputs import check_output, write
-    from marey.outputs.table import timeline
+    """Watch cameras, streams and files live: what is seen, and events as they happen."""
+    from marey.outputs.live import EventFile
     from marey.runtime import compile
-    from marey.tasks.classify import classify as run
+    from marey.tasks.watch import SaveClips
+    from marey.tasks.watch import watch as run
 
     failures = Failures()
-    paths = failures.expand(videos)
-    if output is not None:
-        check_output(output, len(paths))
+    opened = EventFile(output) if output else nullcontext()
     with waiting(f"making {model} ready"):
         net = compile(model, runtime=runtime, precision=precision)
-    warn(model, net.warnings)  # also in every report; told here once
-    reports = []
-    with Bars(len(paths)) as bars:
-        for path in paths:
-            with failures.catch(), bars.video(path) as progress:
-                report = run(path, net, window=window, step=step, top=top, progress=progress)
-                warn(path, report.warnings[len(net.warnings) :])
-                if output is None:
-                    emit(report.to_dict(), partial(timeline, report))
-                else:
-                    reports.append(report)
-    if output is not None and reports:
-        warn(output, write(reports if len(paths) > 1 else reports[0], output))
+    warn(model, net.warnings)
+    with (
+        opened as file,
+        until_signalled() as stop,
+        Screen(quiet=output is not None) as screen,
+        failures.catch(),
+    ):
+        for moment in run(
+            sources,
+            net,
+            policy=policy,
+            fast=fast,
+            step=step,
+            average=average,
+            top=top,
+            threshold=threshold,
+            thresholds=thresholds_from(thresholds),
+            leave=leave,
+            gap=gap,
+            shortest=shortest,
+            background=background or None,
+            clips=SaveClips(save_clips, before, after) if save_clips else None,
+            seconds=seconds,
+            patience=patience,
+            tell=lambda source, words: complain(f"{source}: {words}"),
+            stop=stop,
+        ):
+            row = moment.to_dict()
+            if file:
+                file.add(row["source"], row["events"])
+            screen.show(row)
     raise typer.Exit(failures.exit_code)
 
 
@@ -188,16 +383,70 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Write .onnx, .xml or .pt2.", show_default=False)
     ],
+    precision: Annotated[str, typer.Option(help="In what: f32, or int8 in .xml.")] = "f32",
+    calibrate: Annotated[
+        Path | None, typer.Option(help="For int8: folder of videos, or CSV of labelled spans.")
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Clips of it to look at, at most.")] = 64,
+    time: Annotated[str, typer.Option(help="Frames a clip may have: fixed or any.")] = "fixed",
 ) -> None:
     """Write a network to a file that runs elsewhere, checked by running it."""
     from marey.export import export as run
     from marey.outputs.table import properties
 
     with waiting(f"writing {output}"):
-        done = run(model, output)
+        done = run(model, output, precision=precision, calibrate=calibrate, clips=clips, time=time)
     warn(model, done.warnings)
-    row = {"path": str(done.path), "difference": done.difference}
+    row: dict[str, object] = {"path": str(done.path), "difference": done.difference}
+    if done.least_frames is not None:
+        row["least_frames"] = done.least_frames
+    if done.quantised is not None:
+        row["int8"] = asdict(done.quantised)
     emit(row, partial(properties, row))
+
+
+@app.command()
+def bench(
+    model: ModelName,
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="Videos, or folders of them (default: one is made).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write .json or .md.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="In what: auto, f32 or bf16 (default: each there is).")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for the network, and for the decoder.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, max=60, help="Length of the video that is made.")
+    ] = 1.0,
+) -> None:
+    """Measure a network on this machine: a clip, the first label, whole videos."""
+    from marey.benchmark.run import bench as run
+    from marey.outputs import bench as tables
+    from marey.outputs import check_output
+    from marey.video.read import open_video
+
+    failures = Failures()
+    if output is not None:
+        check_output(output, suffixes=tables.SUFFIXES)
+    paths = []
+    for path in failures.expand(videos or []):
+        with failures.catch():
+            open_video(path).close()
+            paths.append(path)
+    if paths or not failures.count:
+        with waiting(f"measuring {model}"):
+            found = run(model, paths, precision=precision, threads=threads, minutes=minutes)
+        row = found.to_dict()
+        if output is None:
+            emit(row, partial(tables.drawn, row))
+        else:
+            tables.write(row, output)
+    raise typer.Exit(failures.exit_code)
 
 
 def main() -> None:

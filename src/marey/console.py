@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from signal import SIGINT, SIGTERM, signal
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from marey import __version__
 from marey.errors import MareyError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.progress import TaskID
 
+    from marey.outputs.part import Part
+    from marey.runtime import Runtime
     from marey.tasks.classify import Progress
+    from marey.tasks.many import Done
+    from marey.types import ModelCard, Report
 
 
 def complain(message: str) -> None:
@@ -43,8 +54,11 @@ class Failures:
         try:
             yield
         except MareyError as error:
-            self.count += 1
-            complain(f"error: {error}")
+            self.tell(error)
+
+    def tell(self, error: MareyError) -> None:
+        self.count += 1
+        complain(f"error: {error}")
 
     def expand(self, paths: Iterable[Path]) -> list[Path]:
         """The files themselves, and the videos in folders; a folder without any fails."""
@@ -70,6 +84,8 @@ class Bars:
 
         console = Console(stderr=True)
         self._rich = Rich(console=console, disable=not console.is_terminal, transient=True)
+        # A video may be given twice, and begin again before it has ended.
+        self._tasks: defaultdict[str, deque[TaskID]] = defaultdict(deque)
         self._all = self._rich.add_task("videos", total=total, visible=total > 1)
 
     def __enter__(self) -> Bars:
@@ -79,15 +95,16 @@ class Bars:
     def __exit__(self, *exc: object) -> None:
         self._rich.stop()
 
-    @contextmanager
-    def video(self, path: Path) -> Iterator[Progress]:
+    def begin(self, video: str) -> Progress:
         """A callback that moves the bar of this video: seconds done, seconds in all."""
-        task = self._rich.add_task(path.name, total=None)
-        try:
-            yield lambda done, total: self._rich.update(task, completed=done, total=total)
-        finally:
-            self._rich.remove_task(task)
-            self._rich.advance(self._all)
+        task = self._rich.add_task(Path(video).name, total=None)
+        self._tasks[video].append(task)
+        return lambda done, total: self._rich.update(task, completed=done, total=total)
+
+    def end(self, video: str) -> None:
+        self._rich.advance(self._all)
+        if self._tasks[video]:
+            self._rich.remove_task(self._tasks[video].popleft())
 
 
 @contextmanager
@@ -116,6 +133,137 @@ def emit(
         print(json.dumps(row, ensure_ascii=False), flush=True)  # noqa: T201
 
 
+class Screen:
+    """What is seen live, on stdout: on a terminal a line a source, and events as they end.
+
+    In a pipe each moment is a line of JSON, unless it is `quiet`.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._quiet = quiet
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> Screen:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        from marey.outputs.live import board, happened
+
+        self._rows[row["source"]] = row
+        if self._live:
+            for event in row["events"]:
+                self._live.console.print(happened(row["source"], event), highlight=False)
+            self._live.update(board(self._rows.values()), refresh=True)
+        elif not self._quiet:
+            print(json.dumps(row, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+@contextmanager
+def until_signalled() -> Iterator[Event]:
+    """Set by Ctrl-C or SIGTERM, so that what is under way ends well; a second one does not wait."""
+    asked = Event()
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal(number, ask) for number in (SIGINT, SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal(number, handler)
+
+
+class Results:
+    """Where reports go: to stdout, drawn by `draw`, as they come, or into one `output` at the end.
+
+    What is done towards an output is kept in a file beside it: a run that was stopped goes on from
+    there. Raises OutputError for an output that cannot be, before any work.
+    """
+
+    def __init__(
+        self,
+        output: Path | None,
+        videos: Sequence[Path],
+        draw: Callable[[Report], RenderableType],
+    ) -> None:
+        from marey.outputs import check_output
+
+        self._output, self._videos, self._draw = output, videos, draw
+        self._part: Part | None = None
+        if output is not None:
+            check_output(output, len(videos))
+
+    @contextmanager
+    def by(self, model: str, card: ModelCard, **how: object) -> Iterator[Sequence[Path]]:
+        """The videos still to do by this network in this way; all are written when that is done."""
+        if self._output is None:
+            yield self._videos
+            return
+        from marey.outputs import write
+        from marey.outputs.part import Part, state
+
+        said = {
+            "marey": __version__,
+            "model": asdict(card) if card else model,
+            "files": state(model),
+            **how,
+        }
+        with Part(self._output, said) as self._part:
+            warn(self._part.path, self._part.warnings)
+            yield [video for video in self._videos if video not in self._part]
+            done = [video for video in self._videos if video in self._part]
+            if done:
+                warn(self._output, write(self._part.reports(done), self._output))
+            self._part.remove()
+
+    def add(self, video: str, report: Report) -> None:
+        if self._part is None:
+            emit(report.to_dict(), partial(self._draw, report))
+        else:
+            self._part.add(video, report)
+
+
+def find_all(
+    results: Results,
+    failures: Failures,
+    run: partial[Generator[Done]],
+    model: str,
+    net: Runtime,
+    *,
+    threads: int | None,
+    verbose: bool,
+) -> None:
+    """Do what `run` does to many videos by one network, and tell what went wrong."""
+    from marey.tasks.many import AT_ONCE
+
+    warn(model, net.warnings)  # also in every report; told here once
+    if verbose:
+        complain(f"{net.card().runtime}, {net.card().precision}; {AT_ONCE} videos at once")
+    with results.by(model, net.card(), **run.keywords) as todo, Bars(len(todo)) as bars:
+        for done in run(todo, net, threads=threads or 0, progress=bars.begin):
+            bars.end(done.video)
+            if verbose:
+                complain(f"{done.video}: {done.spent}")
+            if isinstance(done.found, MareyError):
+                failures.tell(done.found)
+            else:
+                warn(done.video, done.found.warnings[len(net.warnings) :])
+                results.add(done.video, done.found)
+
+
 def settings_from(changes: Iterable[str] | None) -> dict[str, str]:
     """`["lr=1e-3", …]` as a dictionary; anything else is wrong usage."""
     pairs = [change.partition("=") for change in changes or ()]
@@ -123,6 +271,23 @@ def settings_from(changes: Iterable[str] | None) -> dict[str, str]:
         if not (key and equals):
             raise typer.BadParameter(f"{key!r} is not of the form key=value", param_hint="--set")
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def thresholds_from(pairs: Iterable[str] | None) -> dict[str, float]:
+    """`["serve=0.4", …]` as thresholds by label, which may hold = signs; else wrong usage."""
+    found = {}
+    for pair in pairs or ():
+        label, _, value = pair.rpartition("=")
+        try:
+            found[label] = float(value)
+        except ValueError:
+            found[label] = 0.0
+        if not (label and 0 < found[label] <= 1):
+            raise typer.BadParameter(
+                f"{pair!r} is not of the form label=0.4, above 0 and at most 1",
+                param_hint="--label-threshold",
+            )
+    return found
 
 
 def views_from(text: str | None) -> tuple[int, int] | None:

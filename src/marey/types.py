@@ -160,6 +160,16 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens, `start <= t < end`; `score` in [0, 1] is how sure the network is."""
+
+    label: str
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Which network spoke, and under what terms.
 
@@ -177,6 +187,10 @@ class ModelCard:
     multilabel: bool = False
     difference: float | None = None
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelCard:
+        return cls(**data | {"input": Input.from_dict(data["input"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -187,6 +201,7 @@ class Report:
     top: tuple[Score, ...]
     windows: tuple[Ranked, ...]
     warnings: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
     schema: str = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,6 +212,7 @@ class Report:
             "model": asdict(self.model),
             "top": [asdict(score) for score in self.top],
             "windows": [asdict(ranked) for ranked in self.windows],
+            "events": [asdict(event) for event in self.events],
             "warnings": list(self.warnings),
         }
 
@@ -208,12 +224,13 @@ class Report:
         video = {key: value for key, value in data["video"].items() if key != "duration"}
         return cls(
             video=Video.from_dict(video),
-            model=ModelCard(**data["model"] | {"input": Input.from_dict(data["model"]["input"])}),
+            model=ModelCard.from_dict(data["model"]),
             top=_scores(data["top"]),
             windows=tuple(
                 Ranked(row["start"], row["end"], _scores(row["top"])) for row in data["windows"]
             ),
             warnings=tuple(data["warnings"]),
+            events=tuple(Event(**row) for row in data.get("events", ())),
         )
 
 

@@ -55,8 +55,9 @@ def test_the_documented_schema_holds_and_round_trips(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     jsonschema.validate(data, schema())
     assert Report.from_dict(data) == report
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data | {"windows": []}, schema())
+    for wrong in ({"windows": [{"start": 0}]}, {"events": [{"label": "a", "start": 0, "end": 1}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data | wrong, schema())
 
 
 def test_another_schema_is_refused() -> None:
@@ -151,7 +152,7 @@ def test_overlay_draws_the_labels_of_the_moment(video: Path, tmp_path: Path) -> 
 
 def test_draw_leaves_the_frame_alone() -> None:
     image = np.full((90, 160, 3), 200, np.uint8)
-    drawn = draw(image, ranked(0, 1, "tie"), 0.5)
+    drawn = draw(image, [Score("tie", 0.5)], 0.5)
     assert image.min() == 200
     assert (drawn[:40] == 200).all()
     assert drawn[60:].min() < 150

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def read_folder(root: Path) -> list[Sample]:
         strangers = [folder.name for folder in folders if folder.name not in SPLITS]
         if strangers:
             raise DataError(
-                f"beside train there are {_listed(strangers)}",
+                f"beside train there are {listed(strangers)}",
                 where=root,
                 do=f"Keep class folders inside {', '.join(SPLITS)}, and only these here.",
             )
@@ -79,35 +79,48 @@ def read_csv(path: Path) -> list[Sample]:
 
     Video paths are relative to the table. Empty cells mean: not stated.
     """
-    try:
-        # utf-8-sig: spreadsheet programs put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            samples = list(_rows(csv.DictReader(file, strict=True), path))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"is not a CSV table in UTF-8 ({error})", where=path, do="Save it as CSV, UTF-8."
-        ) from error
-    if not samples:
-        raise DataError("the table has no rows", where=path, do=f"Columns: {','.join(COLUMNS)}.")
+    samples = list(_rows(table_rows(path, _REQUIRED), path))
     _refuse_missing(samples, path)
     return samples
 
 
-def _rows(table: csv.DictReader[str], path: Path) -> Iterator[Sample]:
-    names = table.fieldnames or ()
-    absent = [name for name in _REQUIRED if name not in names]
+def table_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Every row of a CSV table with its line number; DataError if it lacks `required` columns.
+
+    A row of fewer cells than the header has None for what is missing, one of more has the key None.
+    """
+    try:
+        # utf-8-sig: spreadsheet programs put a byte order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file, strict=True)
+            _check_columns(table.fieldnames or (), required, path)
+            rows = [(table.line_num, row) for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"is not a CSV table in UTF-8 ({error})", where=path, do="Save it as CSV, UTF-8."
+        ) from error
+    if not rows:
+        raise DataError("the table has no rows", where=path, do=f"Columns: {','.join(COLUMNS)}.")
+    return rows
+
+
+def _check_columns(names: Sequence[str], required: tuple[str, ...], path: Path) -> None:
+    absent = [name for name in required if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     if absent or unknown:
         what = f"lacks column {absent[0]!r}" if absent else f"has an unknown column {unknown[0]!r}"
         raise DataError(
             f"the table {what}", where=f"{path}:1", do=f"Columns are {','.join(COLUMNS)}."
         )
+
+
+def _rows(rows: list[tuple[int, dict[str, str]]], path: Path) -> Iterator[Sample]:
     seen: dict[tuple[Path, float | None, float | None], int] = {}
-    for row in table:
-        where = f"{path}:{table.line_num}"
+    for number, row in rows:
+        where = f"{path}:{number}"
         sample = _sample(row, path.parent, where)
-        first = seen.setdefault((sample.video, sample.start, sample.end), table.line_num)
-        if first != table.line_num:
+        first = seen.setdefault((sample.video, sample.start, sample.end), number)
+        if first != number:
             raise DataError(
                 f"the same span of {sample.video.name} stands in line {first} already",
                 where=where,
@@ -161,13 +174,14 @@ def _refuse_missing(samples: list[Sample], path: Path) -> None:
     if missing:
         videos = len({s.video for s in samples})
         raise DataError(
-            f"{len(missing)} of {videos} videos are missing: {_listed(missing)}",
+            f"{len(missing)} of {videos} videos are missing: {listed(missing)}",
             where=path,
             do="Paths are relative to the table. Mend them, or remove their rows.",
         )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from marey.errors import WeightsError
+from marey.files import Stamp
 from marey.models._net import Net
 from marey.types import Input
 
@@ -58,6 +58,7 @@ class LoadReport:
     `fresh` entries started anew because the file has none: a new head, or layers that change
     nothing until trained. `dropped` ones stood in the file and were not wanted: the head of other
     classes. `untaught` is the rule for time that the weights, an image network's, know nothing of.
+    `files` are those that were read, as they were just before.
     """
 
     source: str
@@ -68,6 +69,7 @@ class LoadReport:
     new_head: bool = False
     pinned: str | None = None
     untaught: str = ""
+    files: tuple[Stamp, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -141,6 +143,7 @@ def load_state(
     layout: str = OWN_LAYOUT,
     new_head: bool = False,
     pinned: str | None = None,
+    files: tuple[Stamp, ...] = (),
 ) -> LoadReport:
     """Put `state` into `net`, every entry of both accounted for; WeightsError if one is not.
 
@@ -175,6 +178,7 @@ def load_state(
         new_head=new_head,
         pinned=pinned,
         untaught=net.untaught(layout),
+        files=files,
     )
 
 
@@ -233,6 +237,7 @@ _LAYOUTS = {
     "Atze00's MoViNet": r"^blocks\.b\d+_l\d+\.",
     "lukemelas' EfficientNet": r"^_conv_stem\.",
     "timm's EfficientNet": r"^conv_stem\.",
+    "TransNet V2's PyTorch port": r"^SDDCNN\.",
 }
 
 
@@ -243,9 +248,3 @@ def guess(names: Iterable[str]) -> str:
         if any(re.match(pattern, name) for name in names):
             return layout
     return "none that marey knows"
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file's content, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

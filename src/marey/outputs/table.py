@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from marey.types import Ranked, Report, Score
+from marey.types import Event, Ranked, Report, Score
 
 
 def clock(seconds: float) -> str:
@@ -44,6 +44,32 @@ def stretches(windows: Iterable[Ranked]) -> list[Ranked]:
         best = max(rows, key=lambda row: row.top[0].score)
         merged.append(Ranked(rows[0].start, rows[-1].end, best.top))
     return merged
+
+
+def events(report: Report, *, width: int = 30) -> Table:
+    """A row an event, with its place in the video."""
+    table = Table(title=report.video.path, title_justify="left", caption_justify="left")
+    count = len(report.events)
+    table.caption = f"{report.model.name} · {count} event" + "s" * (count != 1)
+    table.add_column("time", no_wrap=True)
+    table.add_column("label")
+    table.add_column("score", justify="right")
+    start = report.video.start
+    end = max([report.video.end or start, *(event.end for event in report.events)])
+    table.add_column(f"{clock(start)} – {clock(end)}", no_wrap=True, style="cyan")
+    for event in report.events:
+        times = clock(event.start) + " – " + clock(event.end)
+        where = _bar(event, start, end, width)
+        table.add_row(times, event.label, f"{event.score:.2f}", where)
+    return table
+
+
+def _bar(event: Event, start: float, end: float, width: int) -> str:
+    """Where the event lies between `start` and `end`, as a line of so many characters."""
+    place = width / max(end - start, 1e-9)
+    first = min(int((event.start - start) * place), width - 1)
+    last = max(first + 1, min(round((event.end - start) * place), width))
+    return "·" * first + "█" * (last - first) + "·" * (width - last)
 
 
 def _cells(top: tuple[Score, ...], count: int) -> tuple[str, str, str]:

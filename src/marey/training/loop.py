@@ -27,7 +27,7 @@ from marey.models._registry import best_name, create_model, model_options, with_
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe
-from marey.training.state import STATE, Progress, read_state
+from marey.training.state import Progress, saved_state
 from marey.types import Input
 
 # What may change between two sittings of one run, because its result does not depend on it. Whether
@@ -107,7 +107,7 @@ def train(
     freeze(net, stages, norms=recipe.freeze_norms)
     warnings.extend(_told_of_frozen(net))
     identity = _identity(net, manifest, recipe)
-    saved = _saved(out, identity, resume=resume)
+    saved = saved_state(out, identity, resume=resume)
     if saved is None or not saved["progress"]["finished"]:
         progress = _fit(net, manifest, recipe, out, identity, saved, warnings, bar)
     else:
@@ -158,19 +158,6 @@ def _identity(net: Net, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
         "data": manifest.data_hash(),
         "labels": list(manifest.labels),
     }
-
-
-def _saved(out: Path, identity: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
-    """The state to go on from, None for a new run."""
-    if not (out / STATE).exists():
-        return None
-    if not resume:
-        raise RecipeError(
-            "holds a run already",
-            where=out,
-            do="Go on with it (--resume), or name another folder for a new one.",
-        )
-    return read_state(out, identity)
 
 
 def _fit(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,18 @@ class Progress:
         }
         if metrics is not None:
             row |= {"val_loss": metrics.loss, "val_top1": metrics.top1, "val_top5": metrics.top5}
-        self.history.append(row)
         improved = self.best is None or rank(row) > rank(self.history[self.best])
-        if improved or metrics is None:
+        self.end_epoch(row, improved or metrics is None, recipe.epochs, recipe.patience)
+        return improved
+
+    def end_epoch(self, row: dict[str, Any], best: bool, epochs: int, patience: int) -> None:
+        """Add the epoch's row, the best so far or not, and go on to the next, if there is one."""
+        self.history.append(row)
+        if best:
             self.best = self.epoch
         self.epoch, self.done, self.loss_sum, self.clips = self.epoch + 1, 0, 0.0, 0
         stale = self.epoch - 1 - (self.best or 0)
-        self.finished = self.epoch == recipe.epochs or (0 < recipe.patience <= stale)
-        return improved
+        self.finished = self.epoch == epochs or (0 < patience <= stale)
 
 
 def rank(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -109,6 +114,19 @@ class State:
             setattr(self.progress, name, value)
 
 
+def saved_state(out: Path, identity: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """The state to go on from, None for a new run."""
+    if not (out / STATE).exists():
+        return None
+    if not resume:
+        raise RecipeError(
+            "holds a run already",
+            where=out,
+            do="Go on with it (--resume), or name another folder for a new one.",
+        )
+    return read_state(out, identity)
+
+
 def read_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """What `State.save` wrote; only tensors and plain values are read, never code.
 
@@ -138,8 +156,15 @@ def read_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 def save_checkpoint_whole(net: Net, folder: Path, extra: Mapping[str, Any]) -> None:
     """`save_checkpoint`, so that nobody finds the tensors of one epoch beside another's words."""
+    with whole_folder(folder) as fresh:
+        save_checkpoint(net, fresh, extra=extra)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """The name of a new folder, which takes the place of `folder` when the block ends well."""
     fresh, stale = (folder.with_name(f".{folder.name}-{name}") for name in ("new", "old"))
-    save_checkpoint(net, fresh, extra=extra)
+    yield fresh
     shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
         folder.rename(stale)

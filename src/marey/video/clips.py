@@ -7,18 +7,35 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from marey.types import Clip, Frame, Interpolation, Window
-from marey.video.read import Reader
+from marey.types import Clip, Frame, Interpolation, Video, Window
 from marey.video.windows import Picks
 
 Plan = Iterable[tuple[Window, Picks]]
 
 
+class Shown(Protocol):
+    """Video that is shown at times: a `Reader`, or a stretch of a live source."""
+
+    @property
+    def video(self) -> Video: ...
+
+    def frames(
+        self,
+        *,
+        times: Iterable[float],
+        size: tuple[int, int] | int | None,
+        interpolation: Interpolation,
+    ) -> Iterator[Frame]: ...
+
+    def lose(self, what: str, count: int = 1) -> None: ...
+
+
 def clips(
-    reader: Reader,
+    reader: Shown,
     plan: Plan,
     *,
     size: tuple[int, int] | int | None = None,
@@ -96,14 +113,14 @@ class _Schedule:
         pending.slots[slot] = frame
         pending.missing -= 1
 
-    def finished(self, reader: Reader) -> Iterator[Clip]:
+    def finished(self, reader: Shown) -> Iterator[Clip]:
         while self._held and self._held[0].missing == 0:
             pending = self._held.popleft()
             if pending.picks.padded:
                 reader.lose("frames repeated for want of others", pending.picks.padded)
             yield pending.clip()
 
-    def rest(self, reader: Reader) -> Iterator[Clip]:
+    def rest(self, reader: Shown) -> Iterator[Clip]:
         """The clips that the end of the video caught: filled up, or dropped if it has nothing."""
         dropped = 0
         while self._held:

@@ -1,0 +1,158 @@
+"""A video of any length in, the events in it out: what happens, from when to when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marey.errors import VideoError
+from marey.runtime import Runtime, compile
+from marey.tasks._spent import Spent
+from marey.tasks.classify import Progress, rank, score
+from marey.tasks.events import Rules, find_events, suppress
+from marey.tasks.shots import finder, shots
+from marey.types import Ranked, Report, Scores, Video
+from marey.video.read import Decode, Limits, open_video
+from marey.video.windows import window_length
+
+SHOTS = "transnetv2"
+"""The model that finds shots, where none is named."""
+
+KEPT = 20_000  # windows that a report holds: hours of them, and megabytes of JSON
+
+
+def detect(
+    video: str | os.PathLike[str],
+    model: str | Runtime = SHOTS,
+    *,
+    threshold: float = 0.5,
+    thresholds: Mapping[str, float] | None = None,
+    leave: float | None = None,
+    smooth: float = 0.0,
+    gap: float = 0.0,
+    shortest: float = 0.0,
+    background: Collection[str] | None = None,
+    overlap: float = 0.5,
+    window: float | None = None,
+    step: float | None = None,
+    top: int = 3,
+    decode: Decode = "all",
+    threads: int = 0,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+    spent: Spent | None = None,
+) -> Report:
+    """The events in `video`, in order of their starts; without a `model`, its cuts.
+
+    A network that finds shots (`marey.tasks.shots`) looks at every frame; of what can be set, only
+    `threshold` matters to it.
+
+    A network for clips scores windows: by default as long as its clip, each half a window after the
+    one before; with `smooth`, averaged with those up to so many seconds away. Their middles are the
+    corners of a curve a label. An event is a stretch in which it never falls below `leave` (by
+    default half the threshold) and somewhere reaches `threshold`, or the label's own in
+    `thresholds`. Those of a label no more than `gap` seconds apart are one, and those under
+    `shortest` seconds none. Labels of `background` are no events (None: those called so, "other",
+    "none" or the like). Where the network's classes exclude each other, of two events that overlap
+    by more than `overlap` (tIoU) the surer is kept.
+
+    `decode`, `threads` and `limits` are those of `open_video`; `spent` is told what it took. The
+    report also holds the best `top` labels of each window, if there are no more than `KEPT`.
+    Raises `VideoError`, `ModelError` or `WeightsError`.
+    """
+    if finds_shots(model):
+        return shots(
+            video, model, threshold=threshold, threads=threads, limits=limits, progress=progress
+        )
+    runtime = compile(model) if isinstance(model, str) else model
+    names = labels_of(runtime)
+    rules = Rules.of(
+        names,
+        threshold=threshold,
+        thresholds=thresholds,
+        leave=leave,
+        gap=gap,
+        shortest=shortest,
+        background=background,
+    )
+    seen = _Seen(names, top)
+    spent = spent or Spent()
+    opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
+    with spent.on("seconds"), opened() as reader:
+        spent.frames = reader.counts
+        window = window or window_length(runtime.input, reader.video.fps)
+        step = step or window / 2
+        with closing(score(reader, runtime, window=window, step=step, spent=spent)) as scored:
+            passed = seen.all_of(scored, reader.video, progress)
+            found = find_events(passed, rules, smooth=smooth)
+            events = suppress(found, overlap, across=not runtime.multilabel)
+        if not seen.count:
+            raise VideoError(
+                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
+            )
+        return Report(
+            video=reader.video,
+            model=runtime.card(),
+            top=rank(seen.total / seen.count, names, top),
+            windows=tuple(seen.windows),
+            warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings()),
+            events=tuple(events),
+        )
+
+
+def finds_shots(model: str | Runtime) -> bool:
+    """Whether a network judges frames, not clips."""
+    name = model if isinstance(model, str) else model.card().name
+    return name.partition(".")[0] == SHOTS
+
+
+def made_ready(
+    model: str, *, runtime: str = "auto", precision: str = "auto", threads: int | None = None
+) -> Runtime:
+    """The network for `detect` of many videos, as `compile` makes it."""
+    if finds_shots(model):
+        return finder(model, runtime=runtime, precision=precision)
+    return compile(model, runtime=runtime, precision=precision, threads=threads)
+
+
+def labels_of(runtime: Runtime) -> Sequence[str]:
+    """A name for each of the network's classes; those without a label go by their number."""
+    return runtime.labels or [f"class {k}" for k in range(runtime.card().classes)]
+
+
+class _Seen:
+    """The scores that pass by on the way to events, for the rest of the report."""
+
+    def __init__(self, names: Sequence[str], top: int) -> None:
+        self.count = 0
+        self.total: NDArray[np.floating] = np.zeros(len(names))
+        self.windows: list[Ranked] = []
+        self._names, self._top = names, top
+
+    def all_of(
+        self, scored: Iterable[Scores], video: Video, progress: Progress | None
+    ) -> Iterator[Scores]:
+        for scores in scored:
+            self._add(scores)
+            if progress:
+                progress(scores.window.end - video.start, video.duration)
+            yield scores
+
+    def _add(self, scores: Scores) -> None:
+        self.count += 1
+        self.total += scores.p
+        if self.count > KEPT:
+            self.windows.clear()
+            return
+        span, ranked = scores.window, rank(scores.p, self._names, self._top)
+        self.windows.append(Ranked(span.start, span.end, ranked))
+
+    def warnings(self) -> list[str]:
+        if self.count <= KEPT:
+            return []
+        return [f"the scores of {self.count} windows are too many for a report, and left out"]

@@ -1,0 +1,174 @@
+"""Many videos, some of them at once, so that the cores stay busy between one and the next."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from threading import Event
+from typing import TypeVar
+
+from marey.errors import MareyError, ModelError
+from marey.runtime import Runtime, compile
+from marey.tasks._spent import Spent
+from marey.tasks.classify import DEFAULT_MODEL, Progress, classify
+from marey.tasks.detect import SHOTS, detect, made_ready
+from marey.types import Report
+from marey.video.read import Decode, Limits
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 2  # while one waits for the network, the other is opened, decoded and finished
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was found in one of many videos, a report or an error, and what it took."""
+
+    video: str
+    found: Report | MareyError
+    spent: Spent
+
+
+def classify_all(
+    videos: Iterable[str | os.PathLike[str]],
+    model: str | Runtime = DEFAULT_MODEL,
+    *,
+    at_once: int = AT_ONCE,
+    window: float | None = None,
+    step: float | None = None,
+    top: int = 5,
+    decode: Decode = "all",
+    threads: int = 0,
+    limits: Limits | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> Generator[Done]:
+    """What `classify` finds in each of `videos`; `each_of` says how.
+
+    ModelError and WeightsError are raised here.
+    """
+    do = partial(
+        classify,
+        model=compile(model) if isinstance(model, str) else model,
+        window=window,
+        step=step,
+        top=top,
+        decode=decode,
+        threads=threads,
+        limits=limits,
+    )
+    yield from each_of(videos, do, at_once=at_once, progress=progress)
+
+
+def detect_all(
+    videos: Iterable[str | os.PathLike[str]],
+    model: str | Runtime = SHOTS,
+    *,
+    at_once: int = AT_ONCE,
+    threshold: float = 0.5,
+    thresholds: Mapping[str, float] | None = None,
+    leave: float | None = None,
+    smooth: float = 0.0,
+    gap: float = 0.0,
+    shortest: float = 0.0,
+    background: Collection[str] | None = None,
+    overlap: float = 0.5,
+    window: float | None = None,
+    step: float | None = None,
+    top: int = 3,
+    decode: Decode = "all",
+    threads: int = 0,
+    limits: Limits | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> Generator[Done]:
+    """What `detect` finds in each of `videos`; `each_of` says how.
+
+    ModelError and WeightsError are raised here.
+    """
+    do = partial(
+        detect,
+        model=made_ready(model) if isinstance(model, str) else model,
+        threshold=threshold,
+        thresholds=thresholds,
+        leave=leave,
+        smooth=smooth,
+        gap=gap,
+        shortest=shortest,
+        background=background,
+        overlap=overlap,
+        window=window,
+        step=step,
+        top=top,
+        decode=decode,
+        threads=threads,
+        limits=limits,
+    )
+    yield from each_of(videos, do, at_once=at_once, progress=progress)
+
+
+def each_of(
+    videos: Iterable[str | os.PathLike[str]],
+    do: Callable[..., Report],
+    *,
+    at_once: int = AT_ONCE,
+    progress: Callable[[str], Progress] | None = None,
+) -> Generator[Done]:
+    """What `do(video, progress=…, spent=…)` finds in each, in their order, `at_once` at a time.
+
+    One that cannot be read gives its error, and the others go on; a ModelError is raised, as it
+    would be that of all. They share the network; memory is bounded by the clips of `at_once`
+    videos, however long those are and however many follow: `videos` may be endless. Closing the
+    generator ends what is under way.
+    """
+    enough = Event()
+
+    def one(video: str | os.PathLike[str]) -> Done:
+        name, spent = os.fspath(video), Spent()
+        shown = progress(name) if progress else None
+
+        def move(done: float, total: float | None) -> None:
+            if enough.is_set():
+                raise _EnoughError
+            if shown:
+                shown(done, total)
+
+        try:
+            found: Report | MareyError = do(video, progress=move, spent=spent)
+        except ModelError:
+            raise
+        except MareyError as error:
+            found = error
+        return Done(name, found, spent)
+
+    yield from in_order(one, videos, at_once, enough)
+
+
+class _EnoughError(Exception):
+    """Nobody wants the rest of a video."""
+
+
+def in_order(do: Callable[[T], R], items: Iterable[T], at_once: int, enough: Event) -> Generator[R]:
+    """`do` of every item, in their order, `at_once` of them in threads at a time.
+
+    As many more may be done before their turn, so that a long one does not hold up those after it.
+    `enough` is set when no more are wanted: what is under way should end then, and is waited for.
+    """
+    source = iter(items)
+    with ThreadPoolExecutor(at_once) as pool:
+        under_way: deque[Future[R]] = deque()
+        try:
+            while True:
+                for item in islice(source, 2 * at_once - len(under_way)):
+                    under_way.append(pool.submit(do, item))
+                if not under_way:
+                    return
+                yield under_way.popleft().result()
+        finally:
+            enough.set()
+            for future in under_way:
+                future.cancel()

@@ -1,0 +1,156 @@
+"""Where one shot ends and the next begins: a video in, its cuts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from marey.errors import ModelError, VideoError
+from marey.runtime import Runtime, compile
+from marey.tasks._ahead import ahead
+from marey.tasks.classify import Progress, sigmoid
+from marey.types import Event, Frame, Image, Report
+from marey.video.read import Limits, Reader, open_video
+
+DEFAULT_MODEL = "transnetv2.clipshots"
+
+_AHEAD = 2  # windows that are decoded while one is looked at
+
+
+class Judged(NamedTuple):
+    """A frame's time, and how sure the network is that it is the last of its shot."""
+
+    time: Fraction
+    last: float
+
+
+def shots(
+    video: str | os.PathLike[str],
+    model: str | Runtime = DEFAULT_MODEL,
+    *,
+    threshold: float = 0.5,
+    gamma: float = 1.0,
+    threads: int = 0,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The cuts of `video`, as events `cut`: each is the first frame of a new shot.
+
+    An event starts at the pts of that frame, ends when the next frame comes, and is scored by the
+    network's surest frame before it. A transition that takes longer is one event too, at the first
+    frame that is past it. A lower `threshold` finds more; so does, in dark footage, a `gamma` below
+    1, to which colours in [0, 1] are raised.
+
+    `model` is a name, or what `finder` gave, which serves many videos. Every frame is decoded once;
+    memory is bounded by a few windows. `threads` and `limits` are those of `open_video`. Raises
+    `VideoError`, `ModelError` or `WeightsError`.
+    """
+    runtime = finder(model) if isinstance(model, str) else model
+    with open_video(video, limits=limits, threads=threads) as reader:
+        with closing(judged(reader, runtime, gamma, progress)) as frames:
+            events = tuple(cuts(frames, threshold))
+        if not reader.counts.converted:
+            raise VideoError(
+                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
+            )
+        return Report(
+            video=reader.video,
+            model=runtime.card(),
+            top=(),
+            windows=(),
+            warnings=(*runtime.warnings, *reader.warnings()),
+            events=events,
+        )
+
+
+def finder(
+    model: str = DEFAULT_MODEL, *, runtime: str = "auto", precision: str = "auto"
+) -> Runtime:
+    """The network that finds shots, ready to run: frames, N T H W 3 → logits of each, N T K."""
+    return compile(model, runtime=runtime, precision=precision, options={"per_frame": True})
+
+
+def judged(
+    reader: Reader, runtime: Runtime, gamma: float = 1.0, progress: Progress | None = None
+) -> Generator[Judged]:
+    """Every frame of the video, once, in windows as the authors' own inference makes them.
+
+    Windows overlap by half, and a frame is judged in the one in whose middle half it lies; the
+    first and the last frame are repeated beyond the ends.
+    """
+    prepare, video = runtime.input, reader.video
+    brightened = (255 * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
+    frames = reader.frames(size=prepare.resize, interpolation=prepare.interpolation)
+    # Closed before the reader can be: a thread decodes from it.
+    with closing(ahead(windows(frames, prepare.frames), _AHEAD)) as decoded:
+        for times, images in decoded:
+            logits = runtime(brightened[images[None]])
+            if logits.shape[:2] != (1, len(images)):
+                raise ModelError(
+                    f"answers for clips, not for frames: it gave {logits.shape}",
+                    where=runtime.card().name,
+                    do="Give what `finder` gives.",
+                )
+            context = prepare.frames // 4
+            p = sigmoid(logits[0, context:, 0])
+            yield from map(Judged, times, p.tolist())
+            if progress:
+                progress(float(times[-1]) - video.start, video.duration)
+
+
+def windows(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Fraction], Image]]:
+    """The times of the frames in the middle half, and the images of all `length`, T H W 3.
+
+    Each frame is in one middle only; the last middle is as short as need be.
+    """
+    context = length // 4
+    held: list[Frame] = []
+    for frame in frames:
+        held = held or [frame] * context
+        held.append(frame)
+        if len(held) == length:
+            yield _window(held, length)
+            held = held[length - 2 * context :]
+    while len(held) > context:
+        yield _window(held, length)
+        held = held[length - 2 * context :]
+
+
+def _window(held: Sequence[Frame], length: int) -> tuple[list[Fraction], Image]:
+    middle = held[length // 4 : length - length // 4]
+    images = [frame.image for frame in held]
+    images += images[-1:] * (length - len(held))
+    return [frame.time for frame in middle], np.stack(images)
+
+
+def cuts(frames: Iterable[Judged], threshold: float) -> Iterator[Event]:
+    """An event for each new shot: after frames above the threshold, the first that is not.
+
+    As the authors have it, a video's first frames cannot end a shot. Its last frame is taken to
+    last as long as the one before.
+    """
+    surest, seen = 0.0, False
+    cut: Judged | None = None
+    before = now = Fraction(0)
+    for time, last in frames:
+        before, now = now, time
+        if cut:
+            yield _event(cut, time)
+            cut = None
+        if last > threshold:
+            surest = max(surest, last)
+            continue
+        if surest and seen:
+            cut = Judged(time, surest)
+        surest, seen = 0.0, True
+    if cut:
+        yield _event(cut, now + (now - before))
+
+
+def _event(cut: Judged, end: Fraction) -> Event:
+    return Event("cut", float(cut.time), float(end), cut.last)
