@@ -110,9 +110,9 @@ def _way(found: Mapping[str, Any]) -> Iterator[Aim]:
     alone = way.clips * way.clip
     met = way.ratio >= 0.85
     why = (
-        f"{0.85 - way.ratio:.0%} of the rate short: the same cores decode for {way.decode:.1f} s "
-        f"and run the network for {alone:.1f} s, each alone; both in {way.whole:.1f} s. One after "
-        f"the other would be {way.in_sequence:.0%}"
+        f"{100 * (0.85 - way.ratio):.0f} points short: the same cores decode for "
+        f"{way.decode:.1f} s and run the network for {alone:.1f} s, each alone; both in "
+        f"{way.whole:.1f} s. One after the other would be {way.in_sequence:.0%}"
     )
     words = "the whole way at 85 % of decoding alone, or better"
     yield Aim(words, f"{way.ratio:.0%}", met, "" if met else why)

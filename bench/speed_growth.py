@@ -19,7 +19,7 @@ from marey.tasks.classify import classify
 from marey.video.read import open_video
 from marey.video.windows import window_length
 
-LENGTHS = (0.5, 1, 2, 4)  # minutes
+LENGTHS = (0.5, 1, 2)  # minutes
 HEIGHTS = (360, 720, 1080)
 BATCHES = (1, 2, 4, 8)
 STEPS = (1, 2, 4)  # windows begin a whole one, a half, a quarter after the one before

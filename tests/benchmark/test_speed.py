@@ -151,7 +151,7 @@ def test_aims_missed_say_by_how_much_and_why(results: dict[str, Any]) -> None:
     assert "s3d" not in ratio.why
     way = found["the whole way at 85 % of decoding alone, or better"]
     assert (way.measured, way.met) == ("75%", False)
-    assert "10% of the rate short" in way.why
+    assert "10 points short" in way.why
     assert "One after the other would be 60%" in way.why
     plain = found["the whole way 5x the plain way"]
     assert (plain.measured, plain.met) == ("4.0x", False)
