@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: what is slow on a busy machine is not wrong.
+settings.register_profile("marey", deadline=None)
+settings.load_profile("marey")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,22 @@ from typing import Annotated, Literal
 import typer
 
 from marey import __version__
+from marey._options import (
+    Background,
+    Decode,
+    Gap,
+    Leave,
+    ModelName,
+    Precision,
+    Runtime,
+    Shortest,
+    Threads,
+    Threshold,
+    Thresholds,
+    Verbose,
+    Videos,
+    Window,
+)
 from marey.console import (
     Failures,
     Results,
@@ -41,13 +57,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Videos = Annotated[
-    list[Path], typer.Argument(help="Video files, or folders of them.", show_default=False)
-]
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Model name, unique tag, or checkpoint folder.")
-]
-
 
 @app.callback(invoke_without_command=True)
 def marey(
@@ -66,27 +75,16 @@ def classify(
         Path | None,
         typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .mp4."),
     ] = None,
-    window: Annotated[
-        float | None, typer.Option(min=0.01, help="Seconds a window (default: the model's clip).")
-    ] = None,
+    window: Window = None,
     step: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: a window).")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels a window.")] = 5,
-    runtime: Annotated[
-        str, typer.Option(help="What computes: auto, openvino, onnx or torch.")
-    ] = "auto",
-    precision: Annotated[str, typer.Option(help="In what: auto, f32, bf16 or int8.")] = "auto",
-    decode: Annotated[
-        Literal["all", "references", "keys"],
-        typer.Option(help="Frames to decode: fewer is faster and less exact in time."),
-    ] = "all",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for the network, and for each decoder.")
-    ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what computes, and where time goes.")
-    ] = False,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    decode: Decode = "all",
+    threads: Threads = None,
+    verbose: Verbose = False,
 ) -> None:
     """Label videos: scores for every window with its times, and for the whole video."""
     from marey.outputs.table import timeline
@@ -116,45 +114,24 @@ def detect(
             help="Write .json .jsonl .csv .parquet .vtt .activitynet.json or .mp4.",
         ),
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Score that an event reaches.")
-    ] = 0.5,
-    thresholds: Annotated[
-        list[str] | None, typer.Option("--label-threshold", help="label=0.4 for one of them.")
-    ] = None,
-    leave: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Score below which it ends (default: half the threshold)."),
-    ] = None,
+    threshold: Threshold = 0.5,
+    thresholds: Thresholds = None,
+    leave: Leave = None,
     smooth: Annotated[
         float, typer.Option(min=0, help="Seconds around a window to average scores over.")
     ] = 0.0,
-    gap: Annotated[
-        float, typer.Option(min=0, help="Seconds between two events that are one.")
-    ] = 0.0,
-    shortest: Annotated[float, typer.Option(min=0, help="Seconds of the shortest event.")] = 0.0,
-    background: Annotated[
-        list[str] | None,
-        typer.Option(help="Label that is no event (default: background, none, other …)."),
-    ] = None,
-    window: Annotated[
-        float | None, typer.Option(min=0.01, help="Seconds a window (default: the model's clip).")
-    ] = None,
+    gap: Gap = 0.0,
+    shortest: Shortest = 0.0,
+    background: Background = None,
+    window: Window = None,
     step: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: half of one).")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What computes: auto, openvino or torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="In what: auto, f32 or bf16.")] = "auto",
-    decode: Annotated[
-        Literal["all", "references", "keys"],
-        typer.Option(help="Frames to decode: fewer is faster and less exact in time."),
-    ] = "all",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for the network, and for each decoder.")
-    ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what computes, and where time goes.")
-    ] = False,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    decode: Decode = "all",
+    threads: Threads = None,
+    verbose: Verbose = False,
 ) -> None:
     """Find events in videos of any length, with their starts and ends; without a model, shots."""
     from marey.outputs.table import events
@@ -209,24 +186,12 @@ def watch(
     average: Annotated[
         float | None, typer.Option(min=0, help="Seconds back over which answers are averaged.")
     ] = None,
-    threshold: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Score that an event reaches.")
-    ] = 0.5,
-    thresholds: Annotated[
-        list[str] | None, typer.Option("--label-threshold", help="label=0.4 for one of them.")
-    ] = None,
-    leave: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Score below which it ends (default: half the threshold)."),
-    ] = None,
-    gap: Annotated[
-        float, typer.Option(min=0, help="Seconds between two events that are one.")
-    ] = 0.0,
-    shortest: Annotated[float, typer.Option(min=0, help="Seconds of the shortest event.")] = 0.0,
-    background: Annotated[
-        list[str] | None,
-        typer.Option(help="Label that is no event (default: background, none, other …)."),
-    ] = None,
+    threshold: Threshold = 0.5,
+    thresholds: Thresholds = None,
+    leave: Leave = None,
+    gap: Gap = 0.0,
+    shortest: Shortest = 0.0,
+    background: Background = None,
     save_clips: Annotated[
         Path | None, typer.Option(help="Folder for the video around each event.")
     ] = None,
@@ -237,8 +202,8 @@ def watch(
         float, typer.Option(min=0, help="Seconds to look for a stream that went away.")
     ] = 300.0,
     top: Annotated[int, typer.Option(min=1, help="Labels a moment.")] = 3,
-    runtime: Annotated[str, typer.Option(help="What computes: auto, openvino or torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="In what: auto, f32 or bf16.")] = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Watch cameras, streams and files live: what is seen, and events as they happen."""
     from marey.outputs.live import EventFile
@@ -417,9 +382,7 @@ def bench(
     precision: Annotated[
         str | None, typer.Option(help="In what: auto, f32 or bf16 (default: each there is).")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for the network, and for the decoder.")
-    ] = None,
+    threads: Threads = None,
     minutes: Annotated[
         float, typer.Option(min=0.1, max=60, help="Length of the video that is made.")
     ] = 1.0,

@@ -18,6 +18,7 @@ import typer
 
 from marey import __version__
 from marey.errors import MareyError
+from marey.files import stamps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from marey.outputs.part import Part
     from marey.runtime import Runtime
-    from marey.tasks.classify import Progress
+    from marey.tasks._seen import Progress
     from marey.tasks.many import Done
     from marey.types import ModelCard, Report
 
@@ -213,14 +214,9 @@ class Results:
             yield self._videos
             return
         from marey.outputs import write
-        from marey.outputs.part import Part, state
+        from marey.outputs.part import Part
 
-        said = {
-            "marey": __version__,
-            "model": asdict(card) if card else model,
-            "files": state(model),
-            **how,
-        }
+        said = {"marey": __version__, "model": asdict(card), "files": stamps(model), **how}
         with Part(self._output, said) as self._part:
             warn(self._part.path, self._part.warnings)
             yield [video for video in self._videos if video not in self._part]

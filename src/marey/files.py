@@ -35,7 +35,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def whole_files(path: str | os.PathLike[str]) -> Iterator[Path]:
             made.chmod(0o666 & ~_umask())
             made.replace(path.parent / made.name)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +114,15 @@ class Stamp(NamedTuple):
         return cls(str(path), found.st_size, found.st_mtime_ns)
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def stamps(path: str | os.PathLike[str]) -> list[Stamp]:
+    """Of a file, or of all files in a folder; none where there is neither."""
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return [Stamp.of(file) for file in files]
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The error for a result that the system did not let be written."""
     return OutputError(
         f"cannot be written ({error.strerror or error})",
         where=path,

@@ -73,6 +73,10 @@ class Window:
     start: float
     end: float
 
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:

@@ -20,7 +20,7 @@ def picture(seed: int = 0) -> torch.Tensor:
     return fine[0].permute(1, 2, 0).to(torch.uint8)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_all_frames_change_alike(seed: int) -> None:
     still = picture().expand(5, -1, -1, -1)
@@ -40,7 +40,7 @@ def test_chance_is_the_generators_alone() -> None:
     assert not torch.equal(Augment()(clip, SIZE, Random("0/1/3")), first)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_time_keeps_its_order(seed: int) -> None:
     levels = torch.tensor([20, 60, 100, 140, 180], dtype=torch.uint8)

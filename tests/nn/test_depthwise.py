@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,7 +20,6 @@ def gradients(call: object, *inputs: Tensor) -> list[Tensor | None]:
     return [out.detach(), *[leaf.grad for leaf in leaves]]
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(1, 3),
     t=st.integers(1, 6),

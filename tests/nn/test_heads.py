@@ -9,7 +9,7 @@ from marey.nn.heads import HEADS, Mean, Segments
 
 
 @pytest.mark.parametrize("name", HEADS)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(n=st.integers(1, 3), t=st.integers(1, 7), side=st.integers(1, 3))
 def test_every_head_takes_any_clip_and_a_batch_is_its_members(
     name: str, n: int, t: int, side: int

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,7 +45,6 @@ def is_channels_last(frames: Tensor) -> bool:
     return frames.is_contiguous(memory_format=torch.channels_last)
 
 
-@settings(deadline=None)
 @given(
     n=sizes,
     t=st.integers(1, 6),
@@ -75,7 +74,6 @@ def test_a_time_convolution_is_one(
     torch.testing.assert_close(unfold(layer(fold(clip)), n), expected)
 
 
-@settings(deadline=None)
 @given(
     n=sizes,
     t=st.integers(1, 5),

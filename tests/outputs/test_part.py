@@ -9,7 +9,8 @@ import pytest
 from test_outputs import make_report
 
 from marey.errors import OutputError
-from marey.outputs.part import Part, state
+from marey.files import stamps
+from marey.outputs.part import Part
 from marey.types import Report
 
 
@@ -79,9 +80,9 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
         Part(tmp_path / "none" / "out.csv", {})
 
 
-def test_state_follows_files_and_folders(tmp_path: Path) -> None:
-    assert state("no/such/thing") == []
+def test_stamps_follow_files_and_folders(tmp_path: Path) -> None:
+    assert stamps("no/such/thing") == []
     (tmp_path / "a").write_bytes(b"1")
-    before = state(tmp_path)
+    before = stamps(tmp_path)
     (tmp_path / "a").write_bytes(b"12")
-    assert state(tmp_path) != before
+    assert stamps(tmp_path) != before

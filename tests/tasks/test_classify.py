@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marey.errors import VideoError
-from marey.tasks.classify import average, classify, rank, sigmoid, softmax
+from marey.tasks._seen import labels_of, rank
+from marey.tasks.classify import average, classify, sigmoid, softmax
 from marey.types import Input, ModelCard, Scores, Window
 
 BRIGHTNESS = Input(
@@ -30,7 +31,7 @@ class BrightOrDark:
     """Says "bright" of clips whose mean is above the middle; counts what it is asked."""
 
     input = BRIGHTNESS
-    labels = ("dark", "bright")
+    labels: tuple[str, ...] | None = ("dark", "bright")
     warnings: tuple[str, ...] = ()
     multilabel = False
 
@@ -125,10 +126,15 @@ def test_classes_that_do_not_exclude_each_other_are_scored_apart(dusk: Path) -> 
 
 
 def test_classes_without_labels_are_numbers() -> None:
-    assert [score.label for score in rank(np.array([0.1, 0.7, 0.2]), None, 2)] == [
-        "class 1",
-        "class 2",
-    ]
+    runtime = BrightOrDark()
+    assert labels_of(runtime) == ("dark", "bright")
+    runtime.labels = None
+    assert labels_of(runtime) == ["class 0", "class 1"]
+
+
+def test_the_best_come_first_and_equal_ones_in_the_order_of_labels() -> None:
+    best = rank(np.array([0.1, 0.7, 0.1, 0.1]), "abcd", 3)
+    assert [(score.label, score.score) for score in best] == [("b", 0.7), ("a", 0.1), ("c", 0.1)]
 
 
 @given(st.lists(st.floats(-500, 500), min_size=1, max_size=9))

@@ -129,9 +129,11 @@ def test_without_a_model_shots_are_found(lights: Path, monkeypatch: pytest.Monke
     asked: list[object] = []
     whole = detect(lights, Light())
     monkeypatch.setattr(module, "shots", lambda *args, **how: asked.append((args, how)) or whole)
-    assert detect(lights, threshold=0.3) is whole
+    assert detect(lights, threshold=0.3) == whole
     assert asked[0][0] == (lights, "transnetv2")
     assert asked[0][1]["threshold"] == 0.3
+    told = detect(lights, smooth=1, decode="keys").warnings
+    assert told == (*whole.warnings, "shots are found in all frames: smooth, decode not used")
     assert finds_shots("transnetv2.clipshots")
     assert not finds_shots("transnetv3")
     assert not finds_shots(Light())

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marey.errors import ModelError
-from marey.tasks._curves import middle, smoothed
-from marey.tasks.events import Rules, background_of, suppress, temporal_iou
+from marey.spans import temporal_iou
+from marey.tasks._curves import smoothed
+from marey.tasks.events import Rules, background_of, suppress
 from marey.tasks.events import find_events as find
 from marey.types import Event, Scores, Window
 
@@ -159,7 +160,7 @@ def plain(
     scores: list[Scores], k: int, threshold: float, leave: float, gap: float, shortest: float
 ) -> list[tuple[float, float, float]]:
     """The events of one label, by looking at the whole curve at once."""
-    times = [scores[0].window.start, *(middle(s.window) for s in scores), scores[-1].window.end]
+    times = [scores[0].window.start, *(s.window.middle for s in scores), scores[-1].window.end]
     values = [float(s.p[k]) for s in scores]
     values = [values[0], *values, values[-1]]
     above: list[list[float]] = []  # start, end, highest
@@ -212,7 +213,7 @@ def test_it_is_what_one_sees_looking_at_the_whole(
 @given(curves, st.sampled_from([0.3, 0.5, 1.2, 3]))
 def test_smoothing_is_the_weighted_mean_of_all(curve: list[list[float]], seconds: float) -> None:
     scores = of(curve)
-    p, at = np.array(curve), np.array([middle(s.window) for s in scores])
+    p, at = np.array(curve), np.array([s.window.middle for s in scores])
     weights = np.maximum(0, 1 - abs(at[:, None] - at) / seconds)
     expected = weights @ p / weights.sum(1, keepdims=True)
     found = list(smoothed(scores, seconds))
@@ -333,15 +334,10 @@ def test_what_is_left_does_not_overlap_and_what_is_gone_did(
     assert suppress(kept, overlap, across=across) == kept == sorted(kept, key=lambda e: e.start)
 
     def disputes(one: Event, other: Event) -> bool:
-        common = temporal_iou(one, np.array([(other.start, other.end)], float))[0]
+        common = temporal_iou(*(np.array([e.start, e.end]) for e in (one, other)))
         return bool(common > overlap) and (across or one.label == other.label)
 
     assert not any(disputes(a, b) for k, a in enumerate(kept) for b in kept[k + 1 :])
     for event in events:
         if event not in kept:
             assert any(disputes(event, other) and other.score >= event.score for other in kept)
-
-
-def test_temporal_iou_by_hand() -> None:
-    spans = np.array([(0, 10), (5, 15), (10, 20), (2, 4)], float)
-    np.testing.assert_allclose(temporal_iou(Event("a", 0, 10, 1), spans), [1, 1 / 3, 0, 0.2])

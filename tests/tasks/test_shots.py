@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from marey.errors import ModelError, VideoError
 from marey.runtime import Runtime
+from marey.tasks._spent import Spent
 from marey.tasks.shots import Judged, cuts, finder, judged, shots, windows
 from marey.testing.videos import make_video
 from marey.types import Event, Frame, Image, Input, ModelCard
@@ -147,12 +148,14 @@ def test_events_have_the_times_of_the_container(tmp_path: Path) -> None:
     assert (report.top, report.windows, report.warnings) == ((), (), ())
 
 
-def test_frames_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_video(tmp_path / "long.mp4", frames=95)
-    with open_video(path) as reader:
-        monkeypatch.setattr("marey.tasks.shots.open_video", lambda *args, **options: reader)
-        shots(path, Jumps())
-    assert (reader.counts.decoded, reader.counts.converted, reader.counts.seeks) == (95, 95, 0)
+def test_frames_are_decoded_once_and_what_it_took_is_told(tmp_path: Path) -> None:
+    spent = Spent()
+    runtime = Jumps()
+    shots(make_video(tmp_path / "long.mp4", frames=95), runtime, spent=spent)
+    counts = spent.frames
+    assert (counts.decoded, counts.converted, counts.seeks) == (95, 95, 0)
+    assert spent.clips == runtime.windows > 1
+    assert spent.seconds >= spent.network + spent.waiting > 0
 
 
 def test_one_frame_is_one_shot(tmp_path: Path) -> None:

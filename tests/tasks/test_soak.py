@@ -18,12 +18,11 @@ import pytest
 from numpy.typing import NDArray
 
 from marey.tasks import watch as module
-from marey.tasks._live_events import Finder
 from marey.tasks._live_feed import Feed
 from marey.tasks._live_moment import Moment
 from marey.tasks._live_score import LiveScorer, Stream, Windows
 from marey.tasks._live_watched import Watched
-from marey.tasks.events import Rules
+from marey.tasks.events import Finder, Rules
 from marey.tasks.watch import watch
 from marey.testing.videos import frame_number, make_video
 from marey.types import Input, ModelCard

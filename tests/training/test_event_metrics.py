@@ -17,7 +17,6 @@ from marey.training.event_metrics import (
     TIOUS,
     EventMetrics,
     measure_events,
-    temporal_iou,
 )
 from marey.types import Event
 
@@ -34,12 +33,6 @@ def ap(metrics: EventMetrics, tiou: float, label: str = "x") -> float:
     (one,) = (one for one in metrics.labels if one.label == label)
     assert one.ap is not None
     return one.ap[metrics.tious.index(tiou)]
-
-
-def test_temporal_iou_by_hand() -> None:
-    spans = np.array([[0.0, 10], [5, 15], [10, 20], [2, 8], [-10, 30]])
-    # 10/10; 5 of 15; touching; 6 of 10; 10 of 40
-    assert temporal_iou(found(0, 10, 1), spans).tolist() == [1, 1 / 3, 0, 0.6, 0.25]
 
 
 def test_the_usual_case() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from live import Reading, TurnedClock, every_frame, send, sends, serving
+from live_sources import Reading, TurnedClock, every_frame, send, sends, serving
 from PIL import Image
 from rtsp import camera
 
@@ -237,7 +237,7 @@ def test_jpegs_of_a_camera_have_the_times_of_their_arrival() -> None:
 def test_a_camera_begins_at_nought_and_ends_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_device_format", lambda: "lavfi")
     camera = Source("0", "device", "testsrc=size=96x64:rate=10")
-    monkeypatch.setattr("live.find_source", lambda given: camera)
+    monkeypatch.setattr("live_sources.find_source", lambda given: camera)
     reading = Reading("0")
     frames = []
     for stretch in reading.reader.stretches():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from live import Reading, every_frame
+from live_sources import Reading, every_frame
 
 from marey.errors import OutputError
 from marey.testing.videos import frame_number, make_video

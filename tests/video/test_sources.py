@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live import send, serving
+from live_sources import send, serving
 
 from marey.errors import VideoError
 from marey.testing.videos import make_video

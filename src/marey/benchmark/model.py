@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.benchmark.footage import scene
-from marey.errors import VideoError
 from marey.runtime import FILES
 from marey.types import Input, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
-from marey.video.read import open_video
+from marey.video.read import nothing_decoded, open_video
 from marey.video.windows import pick, window_length
 
 if TYPE_CHECKING:
@@ -65,9 +64,7 @@ def first_clip(video: str | os.PathLike[str], prepare: Input) -> NDArray[np.uint
         plan = [(span, pick(span, prepare, fps))]
         for clip in clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation):
             return centre_crop(clip.frames, prepare.size)[None]
-    raise VideoError(
-        "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
-    )
+    raise nothing_decoded(video)
 
 
 def made_clip(prepare: Input) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from marey.errors import ModelError, WeightsError
 from marey.files import make_folder, whole_file
 from marey.models._checkpoint import CONFIG, STATE
 from marey.nn.temporal import TemporalDetector, points
+from marey.spans import distinct
 from marey.types import Event, Window
 
 FORMAT = "marey.temporal/1"
@@ -110,7 +111,7 @@ class TemporalHead:
         found = []
         for label, row in zip(self.config.labels, scores, strict=True):
             good = (row >= _LEAST) & (spans[:, 0] < spans[:, 1])
-            for place in np.flatnonzero(good)[_distinct(spans[good], row[good])]:
+            for place in np.flatnonzero(good)[distinct(spans[good], row[good], _SAME)]:
                 start, end = spans[place].tolist()
                 found.append(Event(label, start, end, float(row[place])))
         return tuple(sorted(found, key=lambda event: -event.score))
@@ -167,7 +168,7 @@ class TemporalHead:
             raise WeightsError(
                 f"holds no temporal head ({type(error).__name__}: {why})",
                 where=folder,
-                do="Name a folder that `marey train --task detect` wrote, and copy all of it.",
+                do="Name a folder that `train_temporal` wrote, and copy all of it.",
             ) from error
         return cls(net.eval(), config)
 
@@ -181,19 +182,3 @@ def detector(config: HeadConfig, dropout: float = 0.0) -> TemporalDetector:
         levels=config.levels,
         dropout=dropout,
     )
-
-
-def _distinct(spans: NDArray[np.float64], scores: NDArray[np.float64]) -> list[int]:
-    """Non-maximum suppression over time: which of `spans` S 2 stay, best first."""
-    lengths = spans[:, 1] - spans[:, 0]
-    left = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(int(best))
-        common = np.minimum(spans[best, 1], spans[left, 1]) - np.maximum(
-            spans[best, 0], spans[left, 0]
-        )
-        common = common.clip(0)
-        left = left[common <= _SAME * (lengths[best] + lengths[left] - common)]
-    return kept

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_RARE = (
-    0.01  # how probable an event is at a point before anything is learnt (focal loss, 1708.02002)
-)
+# How probable an event is at a point before anything is learnt (focal loss, arXiv 1708.02002).
+_RARE = 0.01
 
 
 class Answers(NamedTuple):

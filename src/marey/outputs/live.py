@@ -6,7 +6,6 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from marey.errors import OutputError
+from marey.files import unwritable
+from marey.outputs import check_output
 from marey.outputs.table import clock
 
 EVENT_COLUMNS = ("source", "label", "start", "end", "score", "cut", "at", "clip")
@@ -31,15 +32,7 @@ class EventFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        if self._path.suffix not in SUFFIXES:
-            raise OutputError(
-                f"events as they happen cannot be written as {self._path.suffix!r}",
-                where=path,
-                do=f"Choose one of {' '.join(SUFFIXES)}.",
-            )
-        if not self._path.parent.is_dir():
-            raise OutputError("its folder does not exist", where=path, do="Create it first.")
+        self._path = check_output(path, suffixes=SUFFIXES)
 
     def _head(self) -> None:
         self._file.seek(0)
@@ -59,7 +52,7 @@ class EventFile:
             if self._path.suffix == ".csv":
                 self._head()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -82,14 +75,7 @@ class EventFile:
                     self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=self._path,
-            do="Check that its folder exists and may be written to, and that the disk has room.",
-        )
+            raise unwritable(self._path, error) from error
 
 
 def happened(source: str, event: Mapping[str, Any]) -> str:

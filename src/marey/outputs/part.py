@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from marey.errors import OutputError
+from marey.files import Stamp, stamps, unwritable
 from marey.types import Report
 
 
@@ -25,7 +25,7 @@ class Part:
     def __init__(self, output: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.path = Path(f"{os.fspath(output)}.part")
         self.warnings: list[str] = []
-        self._places: dict[str, tuple[list[int], int]] = {}
+        self._places: dict[str, tuple[list[Stamp], int]] = {}
         head = json.dumps({"settings": settings}, sort_keys=True) + "\n"
         try:
             whole = self._found(head.encode())
@@ -35,7 +35,7 @@ class Part:
             if not whole:
                 self._append(head)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
 
     def _found(self, head: bytes) -> int:
         """The bytes of an earlier run that are good; the line that a kill cut off is not."""
@@ -49,6 +49,7 @@ class Part:
             for line in file:
                 try:
                     video, seen = json.loads(line)["source"]
+                    seen = [Stamp(*stamp) for stamp in seen]
                 except (ValueError, KeyError, TypeError):
                     break
                 self._places[video] = seen, end
@@ -72,16 +73,16 @@ class Part:
 
     def __contains__(self, video: str | os.PathLike[str]) -> bool:
         done = self._places.get(os.fspath(video))
-        return done is not None and done[0] == state(video)
+        return done is not None and done[0] == stamps(video)
 
     def add(self, video: str | os.PathLike[str], report: Report) -> None:
         """Keep a report, on disk before this returns."""
-        place, seen = self._file.tell(), state(video)
+        place, seen = self._file.tell(), stamps(video)
         row = {"source": [os.fspath(video), seen], "report": report.to_dict()}
         try:
             self._append(json.dumps(row, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error) from error
         self._places[os.fspath(video)] = seen, place
 
     def _append(self, line: str) -> None:
@@ -99,21 +100,3 @@ class Part:
     def remove(self) -> None:
         """The output is whole: this is not needed any more."""
         self._places.clear()
-
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=self.path,
-            do="Check that its folder may be written to, and that the disk has room.",
-        )
-
-
-def state(path: str | os.PathLike[str]) -> list[int]:
-    """What changes when a file, or one in a folder, does: sizes, and times of the last change."""
-    path = Path(path)
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [file.stat() for file in files]
-    except OSError:
-        return []
-    return [value for status in found for value in (status.st_size, status.st_mtime_ns)]

@@ -21,15 +21,7 @@ from marey.models._net import Net
 from marey.runtime._cache import GraphCache, graph_name
 from marey.runtime._net import NetRuntime
 from marey.runtime._onnxruntime import INSTALL, NAME, Session, need_onnxruntime, only_float32
-from marey.runtime._openvino import BOUNDS
-from marey.runtime.openvino import (
-    DiffersError,
-    FromFrames,
-    RefusedError,
-    difference,
-    example,
-    folder_of,
-)
+from marey.runtime.openvino import FromFrames, difference, example, folder_of, judge, refused
 
 _LIBRARIES = (
     *("marey", "torch", "timm", "torchvision", "numpy"),
@@ -97,14 +89,7 @@ class OnnxRuntime(NetRuntime):
                 self._cache.write(name, model, apart)
             except OutputError as error:
                 self.notes.append(str(error))
-        # Written so that a NaN fails.
-        if not apart <= BOUNDS["f32"]:
-            raise DiffersError(
-                f"ONNX Runtime's answers differ from the network's by {apart:.2g} of the largest, "
-                f"{BOUNDS['f32']:g} may be",
-                where=self.net.name,
-                do="Take runtime 'torch'.",
-            )
+        judge("ONNX Runtime", self.net.name, "f32", apart)
         if self.difference is None:
             self.difference = apart
         return session
@@ -113,7 +98,7 @@ class OnnxRuntime(NetRuntime):
         try:
             return Session(model, self._threads)
         except RuntimeError as error:
-            raise _refused(self.net.name, error) from error
+            raise refused("ONNX Runtime", self.net.name, error) from error
 
 
 class OnnxCache(GraphCache):
@@ -138,7 +123,7 @@ def convert(module: torch.nn.Module, given: Tensor, name: str) -> bytes:
             program = torch.export.export(module, (given,), dynamic_shapes=({0: clips},))
             return graph_of(program)
     except Exception as error:  # whatever two compilers raise, the network still runs in torch
-        raise _refused(name, error) from error
+        raise refused("ONNX Runtime", name, error) from error
 
 
 def graph_of(program: torch.export.ExportedProgram, about: str | None = None) -> bytes:
@@ -179,10 +164,3 @@ def _made_by() -> list[object]:
     """What makes and runs graphs, on which their differences depend."""
     able = platform.machine(), torch.backends.cpu.get_cpu_capability()
     return [{name: version(name) for name in _LIBRARIES}, able]
-
-
-def _refused(name: str, error: Exception) -> RefusedError:
-    why = next(iter(str(error).splitlines()), type(error).__name__)
-    return RefusedError(
-        f"ONNX Runtime cannot take it ({why})", where=name, do="Take runtime 'torch'."
-    )

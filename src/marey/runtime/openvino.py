@@ -46,7 +46,7 @@ class Graph:
 
 
 class RefusedError(ModelError):
-    """OpenVINO cannot run a network, or not as it is."""
+    """An engine cannot run a network, or not as it is."""
 
 
 class DiffersError(RefusedError):
@@ -111,7 +111,7 @@ class OpenVinoRuntime(NetRuntime):
         name = graph_name(kind, shape, self._precision)
         if kept := self.cache.read(name):
             model, apart = kept
-            self._judge(apart)
+            judge("OpenVINO", self.net.name, self._precision, apart)
             request = self._request(model)
         else:
             module = FromFrames(self.net).eval() if dtype == torch.uint8 else self.net
@@ -129,24 +129,26 @@ class OpenVinoRuntime(NetRuntime):
             # that the first run gives the same numbers as all later ones.
             if again := self.cache.read(name):
                 request = self._request(again[0])
-            self._judge(apart)
+            judge("OpenVINO", self.net.name, self._precision, apart)
         return Graph(request, apart)
-
-    def _judge(self, apart: float) -> None:
-        # Written so that a NaN fails.
-        if not apart <= BOUNDS[self._precision]:
-            raise DiffersError(
-                f"OpenVINO's answers in {NAMES[self._precision]} differ from the network's by "
-                f"{apart:.2g} of the largest, {BOUNDS[self._precision]:g} may be",
-                where=self.net.name,
-                do="Take precision 'f32', or runtime 'torch'.",
-            )
 
     def _request(self, model: Any) -> Request:
         try:
             return Request(compiled(model, self._precision, self._threads))
         except RuntimeError as error:
-            raise _refused(self.net.name, error) from error
+            raise refused("OpenVINO", self.net.name, error) from error
+
+
+def judge(engine: str, name: str, precision: str, apart: float) -> None:
+    """DiffersError for a graph whose answers are too far from the network's."""
+    # Written so that a NaN fails.
+    if not apart <= BOUNDS[precision]:
+        raise DiffersError(
+            f"{engine}'s answers in {NAMES[precision]} differ from the network's by "
+            f"{apart:.2g} of the largest, {BOUNDS[precision]:g} may be",
+            where=name,
+            do="Take runtime 'torch'." if precision == "f32" else "Take precision 'f32'.",
+        )
 
 
 def graphs_of(net: Net) -> GraphCache:
@@ -177,12 +179,13 @@ def convert(module: nn.Module, given: Tensor, name: str) -> Any:
             model.reshape(tuple(given.shape))
             return model
     except Exception as error:  # whatever two compilers raise, the network still runs in torch
-        raise _refused(name, error) from error
+        raise refused("OpenVINO", name, error) from error
 
 
-def _refused(name: str, error: Exception) -> RefusedError:
+def refused(engine: str, name: str, error: Exception) -> RefusedError:
+    """The error for a network that an engine, or the way to it, cannot take."""
     why = next(iter(str(error).splitlines()), type(error).__name__)
-    return RefusedError(f"OpenVINO cannot take it ({why})", where=name, do="Take runtime 'torch'.")
+    return RefusedError(f"{engine} cannot take it ({why})", where=name, do="Take runtime 'torch'.")
 
 
 def example(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

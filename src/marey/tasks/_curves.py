@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from marey.types import Scores, Window
+from marey.types import Scores
 
 P = NDArray[np.float32]
 
@@ -23,10 +23,6 @@ Stretch = tuple[int, float, float, float]
 
 SLACK = 1e-9
 """Seconds by which sums of floats that should be equal may differ."""
-
-
-def middle(window: Window) -> float:
-    return (window.start + window.end) / 2
 
 
 def smoothed(scores: Iterable[Scores], seconds: float) -> Iterator[Scores]:
@@ -42,35 +38,21 @@ def smoothed(scores: Iterable[Scores], seconds: float) -> Iterator[Scores]:
     for last in chain(scores, (None,)):
         if last is not None:
             near.append(last)
-        reach = np.inf if last is None else middle(last.window) - seconds
-        while place < len(near) and middle(near[place].window) <= reach:
+        reach = np.inf if last is None else last.window.middle - seconds
+        while place < len(near) and near[place].window.middle <= reach:
             window = near[place].window
-            while middle(near[0].window) <= middle(window) - seconds:
+            while near[0].window.middle <= window.middle - seconds:
                 near.popleft()
                 place -= 1
-            yield Scores(window, _weighted(near, middle(window), seconds))
+            yield Scores(window, _weighted(near, window.middle, seconds))
             place += 1
 
 
 def _weighted(near: Iterable[Scores], centre: float, seconds: float) -> P:
-    apart = np.array([abs(middle(scores.window) - centre) for scores in near])
+    apart = np.array([abs(scores.window.middle - centre) for scores in near])
     weights = np.maximum(0, 1 - apart / seconds)
     p = np.stack([scores.p for scores in near])
     return np.asarray(weights @ p / weights.sum(), np.float32)
-
-
-def corners(scores: Iterable[Scores]) -> Iterator[tuple[float, P]]:
-    """The corners of all curves, times and scores (K); they rise from -1 and fall to it."""
-    last: Scores | None = None
-    for each in scores:
-        if last is None:
-            yield each.window.start, np.full_like(each.p, -1)
-            yield each.window.start, each.p
-        yield middle(each.window), each.p
-        last = each
-    if last is not None:
-        yield last.window.end, last.p
-        yield last.window.end, np.full_like(last.p, -1)
 
 
 class Curves:

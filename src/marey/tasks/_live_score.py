@@ -169,14 +169,10 @@ class Mean:
     def add(self, window: Window, logits: NDArray[np.float32]) -> Answer:
         answers = self._answers
         answers.append(Answer(window, logits))
-        while len(answers) > 1 and _middle(answers[0].window) <= _middle(window) - self._seconds:
+        while len(answers) > 1 and answers[0].window.middle <= window.middle - self._seconds:
             answers.popleft()
         mean = np.stack([answer.logits for answer in answers]).mean(0, dtype=np.float32)
         return Answer(Window(answers[0].window.start, window.end), np.asarray(mean, np.float32))
-
-
-def _middle(window: Window) -> float:
-    return (window.start + window.end) / 2
 
 
 def _scores(answer: Answer, multilabel: bool) -> Scores:

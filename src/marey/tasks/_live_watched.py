@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from marey.errors import MareyError
-from marey.tasks._live_events import Finder
 from marey.tasks._live_feed import Feed
 from marey.tasks._live_moment import Counts, Happened, Moment
 from marey.tasks._live_tray import Waiting
-from marey.tasks.classify import rank
+from marey.tasks._seen import rank
+from marey.tasks.events import Finder
 from marey.types import Event, Scores
 from marey.video.clock import Clock
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from marey.video.read import Counts
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -33,6 +35,17 @@ class Spent:
             f"({counts.decoded / max(self.seconds, 1e-9):.0f} a second), {counts.skipped} skipped, "
             f"{counts.converted} converted, {counts.seeks} seeks; {self.clips} clips"
         )
+
+    def waited(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; how long each was waited for is added."""
+        source = iter(items)
+        while True:
+            with self.on("waiting"):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
 
     @contextmanager
     def on(self, what: Literal["seconds", "network", "waiting"]) -> Iterator[None]:

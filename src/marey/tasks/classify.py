@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -13,22 +13,19 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from marey.errors import VideoError
 from marey.runtime import Runtime, compile
 from marey.tasks._ahead import ahead
+from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
-from marey.types import Clip, Ranked, Report, Score, Scores, Window
+from marey.types import Report, Scores, Window
 from marey.video.clips import clips
 from marey.video.prepare import centre_crop
-from marey.video.read import Decode, Limits, Reader, open_video
+from marey.video.read import Decode, Limits, Reader, nothing_decoded, open_video
 from marey.video.windows import pick, window_length, windows
 
 DEFAULT_MODEL = "efficientnet_lite0.in1k"
 
 _AHEAD = 2  # clips that are decoded while one is looked at
-
-Progress = Callable[[float, float | None], None]
-"""Called with the seconds done and the seconds in all, None where nobody knows."""
 
 
 def classify(
@@ -56,25 +53,17 @@ def classify(
     opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
     with spent.on("seconds"), opened() as reader:
         spent.frames = reader.counts
-        labels = runtime.labels
-        ranked: list[Ranked] = []
-        total: NDArray[np.floating] = np.zeros(1)  # broadcasts to K
+        seen = Seen(labels_of(runtime), top)
         with closing(score(reader, runtime, window=window, step=step, spent=spent)) as scored:
-            for scores in scored:
-                span = scores.window
-                ranked.append(Ranked(span.start, span.end, rank(scores.p, labels, top)))
-                total = total + scores.p
-                if progress:
-                    progress(span.end - reader.video.start, reader.video.duration)
-        if not ranked:
-            raise VideoError(
-                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
-            )
+            for _ in seen.passing(scored, reader.video, progress):
+                pass
+        if not seen.count:
+            raise nothing_decoded(video)
         return Report(
             video=reader.video,
             model=runtime.card(),
-            top=rank(total / len(ranked), labels, top),
-            windows=tuple(ranked),
+            top=seen.top,
+            windows=tuple(seen.windows),
             warnings=(*runtime.warnings, *reader.warnings()),
         )
 
@@ -127,18 +116,14 @@ def _score(
     stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
     p_of = sigmoid if runtime.multilabel else softmax
     with closing(ahead(stream, max(batch, _AHEAD))) as decoded:
-        while group := _next(decoded, batch, spent):
+        groups = iter(lambda: list(islice(decoded, batch)), [])
+        for group in spent.waited(groups):
             frames = np.stack([centre_crop(clip.frames, prepare.size) for clip in group])
             with spent.on("network"):
                 logits = runtime(frames)
             spent.clips += len(group)
             for clip, p in zip(group, p_of(logits), strict=True):
                 yield Scores(clip.window, p)
-
-
-def _next(decoded: Iterator[Clip], batch: int, spent: Spent) -> list[Clip]:
-    with spent.on("waiting"):
-        return list(islice(decoded, batch))
 
 
 def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scores]:
@@ -149,22 +134,18 @@ def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scor
     source = iter(moments)
     held: deque[Scores] = deque()
     for span in spans:
-        while not held or _middle(held[-1].window) < span.end:
+        while not held or held[-1].window.middle < span.end:
             moment = next(source, None)
             if moment is None:
                 break
             held.append(moment)
-        while held and _middle(held[0].window) < span.start:
+        while held and held[0].window.middle < span.start:
             held.popleft()
-        inside = [moment.p for moment in held if _middle(moment.window) < span.end]
+        inside = [moment.p for moment in held if moment.window.middle < span.end]
         if inside:
             yield Scores(span, np.mean(inside, axis=0, dtype=np.float32))
         elif not held:
             return
-
-
-def _middle(window: Window) -> float:
-    return (window.start + window.end) / 2
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,9 +157,3 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """N K logits to N K probabilities, each class by itself."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)  # which never overflows
-
-
-def rank(p: NDArray[np.floating], labels: Sequence[str] | None, top: int) -> tuple[Score, ...]:
-    """The `top` best of K scores, best first; without labels a class goes by its number."""
-    order = np.argsort(-p, kind="stable")[:top]
-    return tuple(Score(labels[k] if labels else f"class {k}", float(p[k])) for k in order)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
-from marey.errors import VideoError
 from marey.runtime import Runtime, compile
+from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
-from marey.tasks.classify import Progress, rank, score
+from marey.tasks.classify import score
 from marey.tasks.events import Rules, find_events, suppress
 from marey.tasks.shots import finder, shots
-from marey.types import Ranked, Report, Scores, Video
-from marey.video.read import Decode, Limits, open_video
+from marey.types import Report
+from marey.video.read import Decode, Limits, nothing_decoded, open_video
 from marey.video.windows import window_length
 
 SHOTS = "transnetv2"
@@ -49,8 +47,8 @@ def detect(
 ) -> Report:
     """The events in `video`, in order of their starts; without a `model`, its cuts.
 
-    A network that finds shots (`marey.tasks.shots`) looks at every frame; of what can be set, only
-    `threshold` matters to it.
+    A network that finds shots (`marey.tasks.shots`) looks at every frame: what is set of windows,
+    curves and labels is not used then, and the report says so.
 
     A network for clips scores windows: by default as long as its clip, each half a window after the
     one before; with `smooth`, averaged with those up to so many seconds away. Their middles are the
@@ -66,9 +64,23 @@ def detect(
     Raises `VideoError`, `ModelError` or `WeightsError`.
     """
     if finds_shots(model):
-        return shots(
-            video, model, threshold=threshold, threads=threads, limits=limits, progress=progress
+        given = {
+            **{"thresholds": thresholds, "leave": leave, "smooth": smooth, "gap": gap},
+            **{"shortest": shortest, "background": background, "window": window, "step": step},
+            "decode": None if decode == "all" else decode,
+        }
+        report = shots(
+            video,
+            model,
+            threshold=threshold,
+            threads=threads,
+            limits=limits,
+            progress=progress,
+            spent=spent,
         )
+        unused = [name for name, value in given.items() if value]
+        told = (f"shots are found in all frames: {', '.join(unused)} not used",) if unused else ()
+        return replace(report, warnings=(*report.warnings, *told))
     runtime = compile(model) if isinstance(model, str) else model
     names = labels_of(runtime)
     rules = Rules.of(
@@ -80,7 +92,7 @@ def detect(
         shortest=shortest,
         background=background,
     )
-    seen = _Seen(names, top)
+    seen = Seen(names, top, most=KEPT)
     spent = spent or Spent()
     opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
     with spent.on("seconds"), opened() as reader:
@@ -88,17 +100,15 @@ def detect(
         window = window or window_length(runtime.input, reader.video.fps)
         step = step or window / 2
         with closing(score(reader, runtime, window=window, step=step, spent=spent)) as scored:
-            passed = seen.all_of(scored, reader.video, progress)
+            passed = seen.passing(scored, reader.video, progress)
             found = find_events(passed, rules, smooth=smooth)
             events = suppress(found, overlap, across=not runtime.multilabel)
         if not seen.count:
-            raise VideoError(
-                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
-            )
+            raise nothing_decoded(video)
         return Report(
             video=reader.video,
             model=runtime.card(),
-            top=rank(seen.total / seen.count, names, top),
+            top=seen.top,
             windows=tuple(seen.windows),
             warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings()),
             events=tuple(events),
@@ -116,43 +126,5 @@ def made_ready(
 ) -> Runtime:
     """The network for `detect` of many videos, as `compile` makes it."""
     if finds_shots(model):
-        return finder(model, runtime=runtime, precision=precision)
+        return finder(model, runtime=runtime, precision=precision, threads=threads)
     return compile(model, runtime=runtime, precision=precision, threads=threads)
-
-
-def labels_of(runtime: Runtime) -> Sequence[str]:
-    """A name for each of the network's classes; those without a label go by their number."""
-    return runtime.labels or [f"class {k}" for k in range(runtime.card().classes)]
-
-
-class _Seen:
-    """The scores that pass by on the way to events, for the rest of the report."""
-
-    def __init__(self, names: Sequence[str], top: int) -> None:
-        self.count = 0
-        self.total: NDArray[np.floating] = np.zeros(len(names))
-        self.windows: list[Ranked] = []
-        self._names, self._top = names, top
-
-    def all_of(
-        self, scored: Iterable[Scores], video: Video, progress: Progress | None
-    ) -> Iterator[Scores]:
-        for scores in scored:
-            self._add(scores)
-            if progress:
-                progress(scores.window.end - video.start, video.duration)
-            yield scores
-
-    def _add(self, scores: Scores) -> None:
-        self.count += 1
-        self.total += scores.p
-        if self.count > KEPT:
-            self.windows.clear()
-            return
-        span, ranked = scores.window, rank(scores.p, self._names, self._top)
-        self.windows.append(Ranked(span.start, span.end, ranked))
-
-    def warnings(self) -> list[str]:
-        if self.count <= KEPT:
-            return []
-        return [f"the scores of {self.count} windows are too many for a report, and left out"]

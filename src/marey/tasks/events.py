@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.tasks._curves import SLACK, Curves, P, Stretch, corners, smoothed
+from marey.spans import distinct
+from marey.tasks._curves import SLACK, Curves, P, Stretch, smoothed
 from marey.types import Event, Scores
 
 BACKGROUND = frozenset(
@@ -103,36 +102,66 @@ def find_events(scores: Iterable[Scores], rules: Rules, *, smooth: float = 0.0) 
     """
     if not smooth >= 0:
         raise ValueError(f"smooth must not be negative, got {smooth}")
-    curves = Curves(rules.enter, rules.stay, rules.gap)
-    found = (curves.corner(time, p) for time, p in corners(smoothed(scores, smooth)))
-    yield from rules.events(chain.from_iterable(found))
-    yield from rules.events(curves.under_way())
+    finder = Finder(rules)
+    for each in smoothed(scores, smooth):
+        yield from finder.feed(each)
+    over, cut = finder.close()
+    yield from sorted((*over, *cut), key=lambda event: event.end)
+
+
+class Finder:
+    """Events while they happen: scores go in one by one, events that have ended come out.
+
+    What is held does not grow with them.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._last: Scores | None = None
+        self._curves = Curves(rules.enter, rules.stay, rules.gap)
+
+    def feed(self, scores: Scores) -> list[Event]:
+        """The events that are over for certain, by the scores of the next window."""
+        found: list[Event] = []
+        if self._last is None:
+            found += self._corner(scores.window.start, np.full_like(scores.p, -1))
+            found += self._corner(scores.window.start, scores.p)
+        self._last = scores
+        return [*found, *self._corner(scores.window.middle, scores.p)]
+
+    def under_way(self) -> list[Event]:
+        """Those that are not over, as far as they have come."""
+        return list(self._rules.events(self._curves.under_way()))
+
+    def close(self) -> tuple[list[Event], list[Event]]:
+        """No window follows these: the events that were over, and those that the end cuts off."""
+        last, self._last = self._last, None
+        if last is None:
+            return [], []
+        over = self._corner(last.window.end, last.p)
+        cut = self._curves.high()
+        rest = self._corner(last.window.end, np.full_like(last.p, -1))
+        rest += self._rules.events(self._curves.under_way())
+        self._curves = Curves(self._rules.enter, self._rules.stay, self._rules.gap)
+        labels = {self._rules.labels[k] for k in cut}
+        over += [event for event in rest if event.label not in labels]
+        return over, [event for event in rest if event.label in labels]
+
+    def _corner(self, time: float, p: P) -> list[Event]:
+        return list(self._rules.events(self._curves.corner(time, p)))
 
 
 def suppress(events: Iterable[Event], overlap: float, *, across: bool = False) -> list[Event]:
     """Non-maximum suppression: no two events of a label overlap more; in order of their starts.
 
-    The surest is kept and those with which its `temporal_iou` is above `overlap` are dropped, then
-    the surest of the rest, and so on. With `across`, labels do not matter.
+    `marey.spans.distinct` says which are kept. With `across`, labels do not matter.
     """
     groups: dict[str, list[Event]] = {}
     for event in events:
         groups.setdefault("" if across else event.label, []).append(event)
-    kept = chain.from_iterable(_suppress(group, overlap) for group in groups.values())
+    kept = []
+    for group in groups.values():
+        spans = np.array([(event.start, event.end) for event in group])
+        scores = np.array([event.score for event in group])
+        kept += [group[k] for k in distinct(spans, scores, overlap)]
     return sorted(kept, key=lambda event: (event.start, event.end, event.label))
-
-
-def _suppress(events: Sequence[Event], overlap: float) -> Iterator[Event]:
-    spans = np.array([(event.start, event.end) for event in events])
-    left = np.full(len(events), True)
-    for best in np.argsort([-event.score for event in events], kind="stable"):
-        if left[best]:
-            yield events[best]
-            left &= temporal_iou(events[best], spans) <= overlap
-
-
-def temporal_iou(event: Event, spans: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union in time of an event with each of `spans`, N 2 (start, end)."""
-    start, end = spans.T
-    common = np.clip(np.minimum(event.end, end) - np.maximum(event.start, start), 0, None)
-    return np.asarray(common / (end - start + event.end - event.start - common))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from marey.errors import MareyError, ModelError
 from marey.runtime import Runtime, compile
+from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
-from marey.tasks.classify import DEFAULT_MODEL, Progress, classify
+from marey.tasks.classify import DEFAULT_MODEL, classify
 from marey.tasks.detect import SHOTS, detect, made_ready
 from marey.types import Report
-from marey.video.read import Decode, Limits
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,28 +40,15 @@ def classify_all(
     model: str | Runtime = DEFAULT_MODEL,
     *,
     at_once: int = AT_ONCE,
-    window: float | None = None,
-    step: float | None = None,
-    top: int = 5,
-    decode: Decode = "all",
-    threads: int = 0,
-    limits: Limits | None = None,
     progress: Callable[[str], Progress] | None = None,
+    **how: Any,
 ) -> Generator[Done]:
-    """What `classify` finds in each of `videos`; `each_of` says how.
+    """What `classify` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
 
     ModelError and WeightsError are raised here.
     """
-    do = partial(
-        classify,
-        model=compile(model) if isinstance(model, str) else model,
-        window=window,
-        step=step,
-        top=top,
-        decode=decode,
-        threads=threads,
-        limits=limits,
-    )
+    runtime = compile(model) if isinstance(model, str) else model
+    do = partial(classify, model=runtime, **how)
     yield from each_of(videos, do, at_once=at_once, progress=progress)
 
 
@@ -70,44 +57,15 @@ def detect_all(
     model: str | Runtime = SHOTS,
     *,
     at_once: int = AT_ONCE,
-    threshold: float = 0.5,
-    thresholds: Mapping[str, float] | None = None,
-    leave: float | None = None,
-    smooth: float = 0.0,
-    gap: float = 0.0,
-    shortest: float = 0.0,
-    background: Collection[str] | None = None,
-    overlap: float = 0.5,
-    window: float | None = None,
-    step: float | None = None,
-    top: int = 3,
-    decode: Decode = "all",
-    threads: int = 0,
-    limits: Limits | None = None,
     progress: Callable[[str], Progress] | None = None,
+    **how: Any,
 ) -> Generator[Done]:
-    """What `detect` finds in each of `videos`; `each_of` says how.
+    """What `detect` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
 
     ModelError and WeightsError are raised here.
     """
-    do = partial(
-        detect,
-        model=made_ready(model) if isinstance(model, str) else model,
-        threshold=threshold,
-        thresholds=thresholds,
-        leave=leave,
-        smooth=smooth,
-        gap=gap,
-        shortest=shortest,
-        background=background,
-        overlap=overlap,
-        window=window,
-        step=step,
-        top=top,
-        decode=decode,
-        threads=threads,
-        limits=limits,
-    )
+    runtime = made_ready(model) if isinstance(model, str) else model
+    do = partial(detect, model=runtime, **how)
     yield from each_of(videos, do, at_once=at_once, progress=progress)
 
 

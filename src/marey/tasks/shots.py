@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marey.errors import ModelError, VideoError
+from marey.errors import ModelError
 from marey.runtime import Runtime, compile
 from marey.tasks._ahead import ahead
-from marey.tasks.classify import Progress, sigmoid
+from marey.tasks._seen import Progress
+from marey.tasks._spent import Spent
+from marey.tasks.classify import sigmoid
 from marey.types import Event, Frame, Image, Report
-from marey.video.read import Limits, Reader, open_video
+from marey.video.read import Limits, Reader, nothing_decoded, open_video
 
 DEFAULT_MODEL = "transnetv2.clipshots"
 
@@ -38,6 +40,7 @@ def shots(
     threads: int = 0,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    spent: Spent | None = None,
 ) -> Report:
     """The cuts of `video`, as events `cut`: each is the first frame of a new shot.
 
@@ -47,17 +50,17 @@ def shots(
     1, to which colours in [0, 1] are raised.
 
     `model` is a name, or what `finder` gave, which serves many videos. Every frame is decoded once;
-    memory is bounded by a few windows. `threads` and `limits` are those of `open_video`. Raises
-    `VideoError`, `ModelError` or `WeightsError`.
+    memory is bounded by a few windows. `threads` and `limits` are those of `open_video`; `spent` is
+    told what it took. Raises `VideoError`, `ModelError` or `WeightsError`.
     """
     runtime = finder(model) if isinstance(model, str) else model
-    with open_video(video, limits=limits, threads=threads) as reader:
-        with closing(judged(reader, runtime, gamma, progress)) as frames:
+    spent = spent or Spent()
+    with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
+        spent.frames = reader.counts
+        with closing(judged(reader, runtime, gamma, progress, spent)) as frames:
             events = tuple(cuts(frames, threshold))
         if not reader.counts.converted:
-            raise VideoError(
-                "no frame could be decoded", where=video, do="Run `marey check` on it to see why."
-            )
+            raise nothing_decoded(video)
         return Report(
             video=reader.video,
             model=runtime.card(),
@@ -69,27 +72,38 @@ def shots(
 
 
 def finder(
-    model: str = DEFAULT_MODEL, *, runtime: str = "auto", precision: str = "auto"
+    model: str = DEFAULT_MODEL,
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
 ) -> Runtime:
     """The network that finds shots, ready to run: frames, N T H W 3 → logits of each, N T K."""
-    return compile(model, runtime=runtime, precision=precision, options={"per_frame": True})
+    each = {"per_frame": True}
+    return compile(model, runtime=runtime, precision=precision, threads=threads, options=each)
 
 
 def judged(
-    reader: Reader, runtime: Runtime, gamma: float = 1.0, progress: Progress | None = None
+    reader: Reader,
+    runtime: Runtime,
+    gamma: float = 1.0,
+    progress: Progress | None = None,
+    spent: Spent | None = None,
 ) -> Generator[Judged]:
     """Every frame of the video, once, in windows as the authors' own inference makes them.
 
     Windows overlap by half, and a frame is judged in the one in whose middle half it lies; the
     first and the last frame are repeated beyond the ends.
     """
-    prepare, video = runtime.input, reader.video
+    prepare, video, spent = runtime.input, reader.video, spent or Spent()
     brightened = (255 * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
     frames = reader.frames(size=prepare.resize, interpolation=prepare.interpolation)
     # Closed before the reader can be: a thread decodes from it.
     with closing(ahead(windows(frames, prepare.frames), _AHEAD)) as decoded:
-        for times, images in decoded:
-            logits = runtime(brightened[images[None]])
+        for times, images in spent.waited(decoded):
+            with spent.on("network"):
+                logits = runtime(brightened[images[None]])
+            spent.clips += 1
             if logits.shape[:2] != (1, len(images)):
                 raise ModelError(
                     f"answers for clips, not for frames: it gave {logits.shape}",

@@ -12,15 +12,14 @@ from threading import Event as Signal
 from marey.errors import ModelError
 from marey.runtime import Runtime, compile
 from marey.tasks._live_clips import SaveClips
-from marey.tasks._live_events import Finder
 from marey.tasks._live_feed import Feed
 from marey.tasks._live_moment import Counts, Happened, Moment
 from marey.tasks._live_score import LiveScorer, Stepping, Stream, Windows
 from marey.tasks._live_tray import Gap, Over, Policy, Waiting
 from marey.tasks._live_watched import Watched
+from marey.tasks._seen import labels_of
 from marey.tasks.classify import DEFAULT_MODEL
-from marey.tasks.detect import labels_of
-from marey.tasks.events import Rules
+from marey.tasks.events import Finder, Rules
 from marey.video.clock import Clock
 from marey.video.limits import Limits
 from marey.video.live import Manner

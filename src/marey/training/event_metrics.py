@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import DataError
+from marey.spans import temporal_iou
 from marey.types import Event
 
 LOOSE = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -134,21 +135,13 @@ def match(
     for number, (video, event) in enumerate(ordered):
         if video not in spans:
             continue
-        overlap = temporal_iou(event, spans[video])
+        overlap = temporal_iou(np.array((event.start, event.end)), spans[video])
         for place in np.argsort(-overlap, kind="stable"):
             if overlap[place] < limits.min():
                 break
             wins = (overlap[place] >= limits) & ~taken[video][:, place] & ~right[:, number]
             right[wins, number] = taken[video][wins, place] = True
     return Matches(np.array([event.score for _, event in ordered]), right, len(marked))
-
-
-def temporal_iou(event: Event, spans: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union in time of an event with each of `spans`, G 2 (start, end)."""
-    start, end = spans.T
-    common = np.clip(np.minimum(event.end, end) - np.maximum(event.start, start), 0, None)
-    union = (end - start) + (event.end - event.start) - common
-    return np.asarray(common / union)
 
 
 def average_precision(matches: Matches) -> NDArray[np.float64]:

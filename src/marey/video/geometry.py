@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from marey.errors import VideoError
 from marey.types import Image, Interpolation
 
 # A pixel this much wider than high, or higher than wide, is a damaged header, not a film format.
@@ -73,7 +75,10 @@ def _mirrored(frame: VideoFrame) -> bool:
 
 
 class Converter:
-    """Coded frames to upright uint8 RGB images, H W 3, all of one size."""
+    """Coded frames to upright uint8 RGB images, H W 3, all of one size.
+
+    `where` they come from is named by the VideoError for a frame that cannot be shown.
+    """
 
     def __init__(
         self,
@@ -81,8 +86,9 @@ class Converter:
         size: tuple[int, int] | int | None,
         interpolation: Interpolation,
         lost: Counter[str],
+        where: str,
     ) -> None:
-        self._shown, self._lost = shown, lost
+        self._shown, self._lost, self._where = shown, lost, where
         self._height, self._width = shown.size(size)
         if shown.turns % 2:
             self._height, self._width = self._width, self._height
@@ -93,15 +99,21 @@ class Converter:
         if (frame.height, frame.width) != self._shown.coded:
             self._lost["frames of another size, scaled to that of the first"] += 1
         # One thread: FFmpeg's threads cost five times what they save at the sizes of networks.
-        scaled = self._scaler.reformat(
-            frame,
-            width=self._width,
-            height=self._height,
-            format="rgb24",
-            interpolation=self._interpolation,
-            threads=1,
-        )
-        image = scaled.to_ndarray()
+        try:
+            image = self._scaler.reformat(
+                frame,
+                width=self._width,
+                height=self._height,
+                format="rgb24",
+                interpolation=self._interpolation,
+                threads=1,
+            ).to_ndarray()
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"has frames in a pixel format that cannot be shown ({frame.format.name})",
+                where=self._where,
+                do="Convert it, e.g. to H.264 in mp4.",
+            ) from error
         if self._shown.mirror:
             image = np.fliplr(image)
         return np.ascontiguousarray(np.rot90(image, self._shown.turns), dtype=np.uint8)

@@ -11,33 +11,29 @@ on, also through the time that it is away.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from threading import Event
 from typing import Protocol
 
-import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from marey.errors import VideoError
-from marey.types import Frame, Interpolation, Video, Window
+from marey.types import Video
 from marey.video._connection import Connection, open_connection
+from marey.video._stretch import USUAL, Stretch
 from marey.video.clock import Clock, Rate, Timetable
 from marey.video.decode import Decoded
-from marey.video.geometry import Converter, display
 from marey.video.limits import Limits
-from marey.video.prepare import centre_crop
 from marey.video.sources import Source
 
 # Seconds behind from which decoding everything is given up: on to the next key frame that is not.
 _BEHIND = 2.0
 # A hole of this many seconds, and of as many frames, ends a stretch.
 _HOLE, _HOLE_FRAMES = 1.0, 8
-_USUAL = Fraction(25)
 # Seconds between attempts to connect again: the first of them, and the longest.
 _SOON, _SELDOM = 1.0, 30.0
 
@@ -165,7 +161,7 @@ class LiveReader:
             return True
         if self.as_it_is:
             return False
-        rate = self._video.fps or _USUAL
+        rate = self._video.fps or USUAL
         hole = float(decoded.time - last.time)
         if hole > max(_HOLE, _HOLE_FRAMES / float(rate)):
             self._tell(f"nothing came for {hole:.1f} s")
@@ -239,8 +235,8 @@ class LiveReader:
             self.source, manner.limits, self._clock, self._see, self._start
         )
         if connection.video.fps is None:
-            self._tell(f"states no frame rate; {_USUAL} is assumed until it is measured")
-        self._video = replace(connection.video, fps=connection.video.fps or _USUAL)
+            self._tell(f"states no frame rate; {USUAL} is assumed until it is measured")
+        self._video = replace(connection.video, fps=connection.video.fps or USUAL)
         self.pixel_aspect = connection.stream.sample_aspect_ratio
         self._hurried = manner.fast and self.source.kind == "file"
         self._paced = connection.finite and not self._hurried
@@ -289,83 +285,3 @@ class LiveReader:
         self.read += self._late
         self.discarded += self._late
         return not self._late
-
-
-class Stretch:
-    """Frames that follow each other; `video` says their rate, and where it begins.
-
-    To be read like a `Reader`, once, by one thread; `end` is known then.
-    """
-
-    def __init__(self, reader: LiveReader, video: Video, first: Decoded) -> None:
-        self.video, self._reader, self._first = video, reader, first
-        self.end: float | None = None
-        self._lost: Counter[str] = Counter()
-        self._converter: tuple[tuple[int, int], Converter] | None = None
-
-    def lose(self, what: str, count: int = 1) -> None:
-        self._lost[what] += count
-
-    def frames(
-        self,
-        *,
-        times: Iterable[float],
-        size: tuple[int, int] | int | None = None,
-        interpolation: Interpolation = "bilinear",
-    ) -> Iterator[Frame]:
-        """For each of `times`, which never decrease, the frame shown then, as `Reader.frames`.
-
-        Which frame that is shows when the next one comes. Unless all is wanted it is taken for
-        known while its own time lasts: to wait would cost the time of a frame.
-        """
-        now = self._first
-        then: Decoded | None = None
-        shown: tuple[Decoded, Frame] | None = None
-        for time in times:
-            while self.end is None:
-                lasts = not self._reader.as_it_is and time < float(now.time + now.shown)
-                if then is None and lasts:
-                    break
-                then = then or self._reader.next_of_stretch()
-                if then is None:
-                    self.end = self._ended(now)
-                elif float(then.time) > time:
-                    break
-                else:
-                    now, then = then, None
-            if self.end is not None and time >= self.end:
-                return
-            if shown is None or shown[0] is not now:
-                shown = now, self._frame(now, size, interpolation)
-            yield shown[1]
-
-    def complete(self, window: Window) -> bool:
-        """Whether all of the window was there, as far as is known."""
-        little = 0.5 / float(self.video.fps or _USUAL)
-        return self.end is None or window.end <= self.end + little
-
-    def lost(self) -> list[str]:
-        """What its user met, in words with counts."""
-        return [f"{what}: {count}" for what, count in self._lost.items()]
-
-    def _ended(self, last: Decoded) -> float:
-        end, promised = float(last.time + last.shown), self.video.end
-        rounded = promised is not None and promised - end <= 3 * float(last.shown)
-        return max(end, promised or end) if rounded and not self._reader.broken else end
-
-    def _frame(
-        self, decoded: Decoded, size: tuple[int, int] | int | None, interpolation: Interpolation
-    ) -> Frame:
-        frame = decoded.frame
-        coded = frame.height, frame.width
-        if self._converter is None or self._converter[0] != coded:
-            shown, _ = display(frame, self._reader.pixel_aspect)
-            self._converter = coded, Converter(shown, size, interpolation, self._lost)
-        try:
-            image = self._converter[1](frame)
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"has frames in a pixel format that cannot be shown ({frame.format.name})",
-                where=self._reader.source.name,
-            ) from error
-        return Frame(centre_crop(image[None], self._reader.crop)[0], decoded.time)

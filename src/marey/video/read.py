@@ -17,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
-
 from marey.errors import DataError, VideoError
 from marey.types import Frame, Interpolation, Video
 from marey.video.container import VIDEO_SUFFIXES
@@ -130,7 +128,8 @@ class Reader:
         """
         if self._closed:
             raise ValueError("the video is closed")
-        convert = Converter(self._display, size, interpolation, self._losses.begin())
+        lost, path = self._losses.begin(), self.video.path
+        convert = Converter(self._display, size, interpolation, lost, path)
         return self._all(convert) if times is None else self._shown_at(times, convert)
 
     def _all(self, convert: Converter) -> Iterator[Frame]:
@@ -173,16 +172,16 @@ class Reader:
             decoder.close()
 
     def _frame(self, decoded: Decoded, convert: Converter) -> Frame:
-        try:
-            image = convert(decoded.frame)
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"has frames in a pixel format that cannot be shown ({decoded.frame.format.name})",
-                where=self.video.path,
-                do="Convert it, e.g. to H.264 in mp4.",
-            ) from error
+        image = convert(decoded.frame)
         self.counts.converted += 1
         return Frame(image, decoded.time)
+
+
+def nothing_decoded(path: str | os.PathLike[str]) -> VideoError:
+    """The error of whoever found no frame to work with in a video that opened."""
+    return VideoError(
+        "no frame could be decoded", where=path, do="Run `marey check` on it to see why."
+    )
 
 
 def find_videos(folder: str | os.PathLike[str]) -> list[Path]:

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marey.tasks._live_events import Finder
-from marey.tasks.events import Rules, find_events
+from marey.tasks.events import Finder, Rules, find_events
 from marey.types import Event, Scores, Window
 
 
