@@ -159,7 +159,9 @@ def ways(found: Mapping[str, Any]) -> Iterable[str]:
     rows.append((f"{found['picks']} picks, spread evenly and sought, scaled", found["sparse"]))
     yield table(RATES, _rates(rows, whole.frames, whole.decode))
     short, seconds = Way.from_dict(minute["way"]), minute["seconds"]
-    yield f"On the first {short.frames / FRAMES:g} minutes of it, all in turns in one process:\n"
+    minutes = f"{short.frames / FRAMES:g}"
+    first = "minute" if minutes == "1" else f"{minutes} minutes"
+    yield f"On the first {first} of it, all in turns in one process:\n"
     yield table(RATES, _rates(minute_rows(minute), short.frames, short.decode))
     yield (
         "The plain way: PyAV decodes every frame to an RGB array, PIL scales it, NumPy makes it "

@@ -44,7 +44,7 @@ def networks(found: Mapping[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="times the peer's speed, one clip")
     axes.margins(x=0.08)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="upper right")
     _save(figure, path)
 
 
@@ -121,7 +121,7 @@ def growths(found: Mapping[str, Any], path: Path) -> None:
         if by != "length":
             axes.set_xticks(places, [str(row[by]) for row in rows])
         axes.set(xlabel=words)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.legend(frameon=False)
         _plain(axes)
     _save(figure, path)

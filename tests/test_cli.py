@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ import pytest
 from marey.cli import main
 from marey.console import warn
 from marey.errors import MareyError
+from marey.testing.videos import make_video
 from marey.types import Report
 from marey.video.write import VideoWriter
 
@@ -133,6 +135,30 @@ def test_a_stopped_run_over_many_videos_goes_on(
     rows = [json.loads(line)["video"]["path"] for line in output.read_text().splitlines()]
     assert rows == [str(path) for path in videos]
     assert not output.with_name("out.jsonl.part").exists()
+
+
+def test_a_killed_process_goes_on_inside_a_video(tmp_path: Path, marey: Marey) -> None:
+    video = make_video(tmp_path / "long.mp4", frames=3000, size=(64, 64), gop=25)
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert marey("classify", video, "-o", whole).returncode == 0
+    command = [sys.executable, "-m", "marey.cli", "classify", str(video), "-o", str(output)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            journals = list(tmp_path.glob("out.jsonl.part-*"))
+            if journals and journals[0].read_bytes().count(b"\n") > 5:
+                process.kill()
+                break
+            time.sleep(0.005)
+    assert not output.exists()
+    done = marey("classify", video, "-o", output, "-v")
+    assert "1 videos were begun in an earlier run, which goes on" in done.stderr
+    assert " 60 clips" not in done.stderr
+    assert output.read_text() == whole.read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        video.name,
+        whole.name,
+        output.name,
+    }
 
 
 def test_verbose_says_what_computes_and_where_time_goes(marey: Marey, video: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
 
+    from marey.outputs.journal import Journal
     from marey.outputs.part import Part
     from marey.runtime import Runtime
     from marey.tasks._seen import Progress
@@ -225,6 +226,11 @@ class Results:
                 warn(self._output, write(self._part.reports(done), self._output))
             self._part.remove()
 
+    @property
+    def journal(self) -> Callable[[str], Journal | None] | None:
+        """Where the answers on a video are kept while it is not done; nowhere without an output."""
+        return None if self._part is None else self._part.journal
+
     def add(self, video: str, report: Report) -> None:
         if self._part is None:
             emit(report.to_dict(), partial(self._draw, report))
@@ -249,7 +255,8 @@ def find_all(
     if verbose:
         complain(f"{net.card().runtime}, {net.card().precision}; {AT_ONCE} videos at once")
     with results.by(model, net.card(), **run.keywords) as todo, Bars(len(todo)) as bars:
-        for done in run(todo, net, threads=threads or 0, progress=bars.begin):
+        run = partial(run, threads=threads or 0, progress=bars.begin, journal=results.journal)
+        for done in run(todo, net):
             bars.end(done.video)
             if verbose:
                 complain(f"{done.video}: {done.spent}")

@@ -179,7 +179,9 @@ class ModelCard:
 
     `multilabel`: its classes do not exclude each other, each has a score of its own (a sigmoid);
     otherwise the scores of all classes add up to 1. `difference`: how far the compiled network's
-    logits were from its own on a made clip, relative to the largest.
+    logits were from its own on a made clip, relative to the largest; those of a file in int8, from
+    the same file's in float32 on clips that it was not calibrated on. `by_frame`: a clip's logits
+    are the mean over those of its frames, each by itself.
     """
 
     name: str
@@ -190,6 +192,7 @@ class ModelCard:
     input: Input
     multilabel: bool = False
     difference: float | None = None
+    by_frame: bool = False
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelCard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_outputs import make_report
 
@@ -73,6 +74,25 @@ def test_nothing_is_left_where_nothing_was_done(tmp_path: Path) -> None:
     with Part(tmp_path / "out.csv", {}) as part:
         pass
     assert not part.path.exists()
+
+
+def test_what_a_network_has_said_is_kept_until_its_video_is_done(
+    tmp_path: Path, videos: list[Path]
+) -> None:
+    output = tmp_path / "out.csv"
+    for settings, rows in (({"top": 5}, 0), ({"top": 5}, 2), ({"top": 3}, 0)):
+        with Part(output, settings) as part:
+            journal = part.journal(videos[0])
+            assert journal
+            assert part.journal(videos[0]) is None  # two must not write one file
+            with journal:
+                assert len(list(journal.rows())) == rows
+                for _ in range(2):
+                    journal.add(np.zeros(3, np.float32), {})
+    with Part(output, {"top": 3}) as part:
+        assert part.warnings == ["1 videos were begun in an earlier run, which goes on"]
+        part.add(videos[0], report(videos[0]))
+        assert not list(tmp_path.glob("out.csv.part-*"))
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

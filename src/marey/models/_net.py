@@ -82,6 +82,11 @@ class Net(nn.Module):
             raise ModelError(f"needs clips of at least {needs} (T H W), got {got}", where=self.name)
 
     @property
+    def by_frame(self) -> bool:
+        """Whether a clip's logits are the mean over those of its frames, each by itself."""
+        return False
+
+    @property
     def classes(self) -> int:
         return self.head.linear.out_features
 

@@ -68,6 +68,12 @@ class Timed(Net):
         self.layouts: dict[str, Layout] = {}
         self.image_layouts: dict[str, Layout] = {"image": dict}
 
+    @property
+    def by_frame(self) -> bool:
+        """So it is without a rule."""
+        time = self.report.time
+        return time is not None and not time.changes and type(self.head) is Mean
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The image network's own parts, in order, norms with the convolution before them."""
         found: list[tuple[str, nn.Module]] = []

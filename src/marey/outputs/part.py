@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from marey.files import Stamp, stamps, unwritable
+from marey.outputs.journal import Journal
 from marey.types import Report
 
 
@@ -18,13 +21,15 @@ class Part:
 
     `settings` is all that the reports depend on besides the videos. A part that was begun with
     others, or is of another making, is put aside: `warnings` says so, and how many reports an
-    earlier run left. A video that has changed since is not done. Raises OutputError where the file
-    cannot be written.
+    earlier run left, and of how many videos it did not come to the end. A video that has changed
+    since is not done. Raises OutputError where the file cannot be written.
     """
 
     def __init__(self, output: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.path = Path(f"{os.fspath(output)}.part")
         self.warnings: list[str] = []
+        self._settings = settings
+        self._begun: set[Path] = set()
         self._places: dict[str, tuple[list[Stamp], int]] = {}
         head = json.dumps({"settings": settings}, sort_keys=True) + "\n"
         try:
@@ -34,6 +39,7 @@ class Part:
             self._file.seek(whole)
             if not whole:
                 self._append(head)
+                self._forget_journals()
         except OSError as error:
             raise unwritable(self.path, error) from error
 
@@ -56,6 +62,8 @@ class Part:
                 end += len(line)
         if self._places:
             self.warnings.append(f"{len(self._places)} videos are there from an earlier run")
+        if begun := len(self._journals()):
+            self.warnings.append(f"{begun} videos were begun in an earlier run, which goes on")
         return end
 
     def __enter__(self) -> Self:
@@ -68,7 +76,7 @@ class Part:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
-        if not self._places:
+        if not (self._places or self._journals()):
             self.path.unlink(missing_ok=True)
 
     def __contains__(self, video: str | os.PathLike[str]) -> bool:
@@ -84,6 +92,26 @@ class Part:
         except OSError as error:
             raise unwritable(self.path, error) from error
         self._places[os.fspath(video)] = seen, place
+        self._journal_of(video).unlink(missing_ok=True)
+
+    def journal(self, video: str | os.PathLike[str]) -> Journal | None:
+        """What is known of a video that is not done yet; None for one that is given again."""
+        path = self._journal_of(video)
+        if path in self._begun:
+            return None
+        self._begun.add(path)
+        return Journal(path, video, self._settings)
+
+    def _journal_of(self, video: str | os.PathLike[str]) -> Path:
+        name = hashlib.blake2b(os.fspath(video).encode(), digest_size=6).hexdigest()
+        return self.path.with_name(f"{self.path.name}-{name}")
+
+    def _journals(self) -> list[Path]:
+        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}-*"))
+
+    def _forget_journals(self) -> None:
+        for path in self._journals():
+            path.unlink(missing_ok=True)
 
     def _append(self, line: str) -> None:
         self._file.write(line.encode())
@@ -100,3 +128,4 @@ class Part:
     def remove(self) -> None:
         """The output is whole: this is not needed any more."""
         self._places.clear()
+        self._forget_journals()

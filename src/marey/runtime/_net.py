@@ -66,6 +66,7 @@ class NetRuntime:
             input=self.input,
             multilabel=self.multilabel,
             difference=self.difference,
+            by_frame=self.net.by_frame,
         )
 
     @overload

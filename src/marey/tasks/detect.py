@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
 from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
@@ -44,6 +45,7 @@ def detect(
     limits: Limits | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
+    journal: Journal | None = None,
 ) -> Report:
     """The events in `video`, in order of their starts; without a `model`, its cuts.
 
@@ -59,9 +61,9 @@ def detect(
     "none" or the like). Where the network's classes exclude each other, of two events that overlap
     by more than `overlap` (tIoU) the surer is kept.
 
-    `decode`, `threads` and `limits` are those of `open_video`; `spent` is told what it took. The
-    report also holds the best `top` labels of each window, if there are no more than `KEPT`.
-    Raises `VideoError`, `ModelError` or `WeightsError`.
+    `decode`, `threads` and `limits` are those of `open_video`; `spent` is told what it took, and
+    `journal` keeps what the network says. The report also holds the best `top` labels of each
+    window, if there are no more than `KEPT`. Raises `VideoError`, `ModelError` or `WeightsError`.
     """
     if finds_shots(model):
         given = {
@@ -77,6 +79,7 @@ def detect(
             limits=limits,
             progress=progress,
             spent=spent,
+            journal=journal,
         )
         unused = [name for name, value in given.items() if value]
         told = (f"shots are found in all frames: {', '.join(unused)} not used",) if unused else ()
@@ -99,7 +102,8 @@ def detect(
         spent.frames = reader.counts
         window = window or window_length(runtime.input, reader.video.fps)
         step = step or window / 2
-        with closing(score(reader, runtime, window=window, step=step, spent=spent)) as scored:
+        scored = score(reader, runtime, window=window, step=step, spent=spent, journal=journal)
+        with closing(scored):
             passed = seen.passing(scored, reader.video, progress)
             found = find_events(passed, rules, smooth=smooth)
             events = suppress(found, overlap, across=not runtime.multilabel)

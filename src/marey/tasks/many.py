@@ -13,6 +13,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from marey.errors import MareyError, ModelError
+from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
@@ -41,6 +42,7 @@ def classify_all(
     *,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
     **how: Any,
 ) -> Generator[Done]:
     """What `classify` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
@@ -49,7 +51,7 @@ def classify_all(
     """
     runtime = compile(model) if isinstance(model, str) else model
     do = partial(classify, model=runtime, **how)
-    yield from each_of(videos, do, at_once=at_once, progress=progress)
+    yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
 
 
 def detect_all(
@@ -58,6 +60,7 @@ def detect_all(
     *,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
     **how: Any,
 ) -> Generator[Done]:
     """What `detect` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
@@ -66,7 +69,7 @@ def detect_all(
     """
     runtime = made_ready(model) if isinstance(model, str) else model
     do = partial(detect, model=runtime, **how)
-    yield from each_of(videos, do, at_once=at_once, progress=progress)
+    yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
 
 
 def each_of(
@@ -75,13 +78,15 @@ def each_of(
     *,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
 ) -> Generator[Done]:
     """What `do(video, progress=…, spent=…)` finds in each, in their order, `at_once` at a time.
 
     One that cannot be read gives its error, and the others go on; a ModelError is raised, as it
     would be that of all. They share the network; memory is bounded by the clips of `at_once`
     videos, however long those are and however many follow: `videos` may be endless. Closing the
-    generator ends what is under way.
+    generator ends what is under way. With `journal`, `do` also gets that of its video, from which a
+    run that was stopped goes on.
     """
     enough = Event()
 
@@ -95,8 +100,9 @@ def each_of(
             if shown:
                 shown(done, total)
 
+        kept = {"journal": journal(name)} if journal else {}
         try:
-            found: Report | MareyError = do(video, progress=move, spent=spent)
+            found: Report | MareyError = do(video, progress=move, spent=spent, **kept)
         except ModelError:
             raise
         except MareyError as error:

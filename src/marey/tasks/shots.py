@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from marey.errors import ModelError
+from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
 from marey.tasks._ahead import ahead
 from marey.tasks._seen import Progress
@@ -41,6 +42,7 @@ def shots(
     limits: Limits | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
+    journal: Journal | None = None,
 ) -> Report:
     """The cuts of `video`, as events `cut`: each is the first frame of a new shot.
 
@@ -51,16 +53,15 @@ def shots(
 
     `model` is a name, or what `finder` gave, which serves many videos. Every frame is decoded once;
     memory is bounded by a few windows. `threads` and `limits` are those of `open_video`; `spent` is
-    told what it took. Raises `VideoError`, `ModelError` or `WeightsError`.
+    told what it took, and `journal` keeps what the network says. Raises `VideoError`, `ModelError`
+    or `WeightsError`.
     """
     runtime = finder(model) if isinstance(model, str) else model
     spent = spent or Spent()
     with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
-        with closing(judged(reader, runtime, gamma, progress, spent)) as frames:
+        with closing(judged(reader, runtime, gamma, progress, spent, journal)) as frames:
             events = tuple(cuts(frames, threshold))
-        if not reader.counts.converted:
-            raise nothing_decoded(video)
         return Report(
             video=reader.video,
             model=runtime.card(),
@@ -89,17 +90,28 @@ def judged(
     gamma: float = 1.0,
     progress: Progress | None = None,
     spent: Spent | None = None,
+    journal: Journal | None = None,
 ) -> Generator[Judged]:
     """Every frame of the video, once, in windows as the authors' own inference makes them.
 
     Windows overlap by half, and a frame is judged in the one in whose middle half it lies; the
-    first and the last frame are repeated beyond the ends.
+    first and the last frame are repeated beyond the ends. VideoError where there is no frame.
     """
     prepare, video, spent = runtime.input, reader.video, spent or Spent()
+    context, since = prepare.frames // 4, None
+    for row in journal.rows() if journal else ():
+        times = [Fraction(*time) for time in row.state["times"]]
+        reader.go_on(row.state["lost"])
+        yield from map(Judged, times, row.p.tolist())
+        if len(times) < prepare.frames - 2 * context:
+            return  # a short one is the last
+        since = float(times[-context])
     brightened = (255 * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
-    frames = reader.frames(size=prepare.resize, interpolation=prepare.interpolation)
+    size, interpolation = prepare.resize, prepare.interpolation
+    frames = reader.frames(since=since, size=size, interpolation=interpolation)
+    halves = windows(frames, prepare.frames, begun=since is not None)
     # Closed before the reader can be: a thread decodes from it.
-    with closing(ahead(windows(frames, prepare.frames), _AHEAD)) as decoded:
+    with journal or nullcontext(), closing(ahead(halves, _AHEAD)) as decoded:
         for times, images in spent.waited(decoded):
             with spent.on("network"):
                 logits = runtime(brightened[images[None]])
@@ -110,22 +122,32 @@ def judged(
                     where=runtime.card().name,
                     do="Give what `finder` gives.",
                 )
-            context = prepare.frames // 4
-            p = sigmoid(logits[0, context:, 0])
+            p = sigmoid(logits[0, context : context + len(times), 0])
+            if journal:
+                journal.add(p, {"times": list(map(_parts, times)), "lost": reader.lost()})
             yield from map(Judged, times, p.tolist())
             if progress:
                 progress(float(times[-1]) - video.start, video.duration)
+    if since is None and not spent.clips:
+        raise nothing_decoded(video.path)
 
 
-def windows(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Fraction], Image]]:
+def _parts(time: Fraction) -> tuple[int, int]:
+    return time.numerator, time.denominator
+
+
+def windows(
+    frames: Iterable[Frame], length: int, *, begun: bool = False
+) -> Iterator[tuple[list[Fraction], Image]]:
     """The times of the frames in the middle half, and the images of all `length`, T H W 3.
 
-    Each frame is in one middle only; the last middle is as short as need be.
+    Each frame is in one middle only; the last middle is as short as need be. With `begun` the first
+    frames lie before the first middle: they have been judged.
     """
     context = length // 4
     held: list[Frame] = []
     for frame in frames:
-        held = held or [frame] * context
+        held = held or [frame] * (0 if begun else context)
         held.append(frame)
         if len(held) == length:
             yield _window(held, length)

@@ -24,7 +24,7 @@ class Cursor:
 
     def next(self) -> Decoded | None:
         """The next frame, None at the end."""
-        decoded = self._decoder.read()
+        decoded, self._then = self._then or self._decoder.read(), None
         if decoded is None:
             self._finish()
         self._now = decoded or self._now

@@ -229,7 +229,7 @@ class Decoder:
             shown = self._shown(frame)
             self._count_skipped(time)
             if self.whole and self._expected is not None and time - self._expected > _HOLE:
-                self.lost[f"places with no frame for more than {_HOLE} s"] += 1
+                self._losses.gap(float(self._expected), float(time), self.lost)
             landing = False
             self._last, self._expected = time, time + shown
             yield Decoded(frame, time, shown)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from marey.errors import DataError, VideoError
 from marey.types import Frame, Interpolation, Video
@@ -106,6 +106,14 @@ class Reader:
             )
         return words
 
+    def lost(self) -> dict[str, Any]:
+        """What was lost so far, JSON-ready, for a run that goes on later: see `go_on`."""
+        return self._losses.state()
+
+    def go_on(self, lost: dict[str, Any]) -> None:
+        """What an earlier run had `lost` before the place from which this one reads on."""
+        self._losses.go_on(lost)
+
     def lose(self, what: str, count: int = 1) -> None:
         """Count a loss that the reader's user met, so that it stands among the warnings."""
         self._lost[what] += count
@@ -114,10 +122,12 @@ class Reader:
         self,
         *,
         times: Iterable[float] | None = None,
+        since: float | None = None,
         size: tuple[int, int] | int | None = None,
         interpolation: Interpolation = "bilinear",
     ) -> Iterator[Frame]:
-        """Every frame in order of presentation; with `times`, for each time the frame shown then.
+        """Every frame in order of presentation, with `since` from the one shown then on; with
+        `times`, for each time the frame shown then.
 
         `times` are seconds that never decrease, taken one by one as frames are. A time before the
         first frame gets the first; a time at or past the end of the last frame ends the iteration.
@@ -130,12 +140,14 @@ class Reader:
             raise ValueError("the video is closed")
         lost, path = self._losses.begin(), self.video.path
         convert = Converter(self._display, size, interpolation, lost, path)
-        return self._all(convert) if times is None else self._shown_at(times, convert)
+        return self._all(since, convert) if times is None else self._shown_at(times, convert)
 
-    def _all(self, convert: Converter) -> Iterator[Frame]:
+    def _all(self, since: float | None, convert: Converter) -> Iterator[Frame]:
         with self._pass() as cursor:
-            while (decoded := cursor.next()) is not None:
+            decoded = cursor.next() if since is None else cursor.at(since)
+            while decoded is not None:
                 yield self._frame(decoded, convert)
+                decoded = cursor.next()
 
     def _shown_at(self, times: Iterable[float], convert: Converter) -> Iterator[Frame]:
         before = -math.inf
