@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
@@ -55,6 +58,9 @@ class Net(nn.Module):
     licence: str | None
     multilabel: bool
     report: NetReport
+
+    network: str | None = None
+    """The hash of a network whose features this gives, not logits."""
 
     def __init__(self, body: nn.Module, head: Head) -> None:
         super().__init__()
@@ -133,6 +139,21 @@ class Net(nn.Module):
                 if is_norm(module):
                     module.eval()
         return self
+
+
+def digest(net: Net, *more: object) -> str:
+    """A hash of architecture, options, input and weights, and of `more`, as JSON has it; hex.
+
+    The same for a copy by `save_checkpoint`, which leaves out how many batches norms have seen.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    about = [net.architecture, net.options, net.input.to_dict(), *more]
+    found.update(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, value in net.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:

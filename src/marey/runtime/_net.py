@@ -66,6 +66,7 @@ class NetRuntime:
             input=self.input,
             multilabel=self.multilabel,
             difference=self.difference,
+            network=self.net.network,
         )
 
     @overload
