@@ -25,7 +25,7 @@ def network(name: str = "r3d_hara_10", seed: int = 0, **options: object) -> Net:
 
 
 # A body of one 3D network, a head with layers of its own, means of two pathways, frames folded.
-NAMES = ["r3d_hara_10", "movinet_a0_base", "slowfast_r50", "efficientnet_lite0+segments:parts=2"]
+NAMES = ["r3d_hara_10", "movinet_a0", "slowfast_r50", "efficientnet_lite0+segments:parts=2"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,7 +19,7 @@ SECONDS = 16
 FPS = 10
 WINDOW = toys.PREPARE.seconds or 0
 
-SETTINGS = {"width": 32, "levels": 4, "epochs": 25, "batch": 2, "lr": 3e-3, "warmup": 2, "ema": 0.9}
+SETTINGS = {"width": 32, "levels": 4, "epochs": 40, "batch": 2, "lr": 3e-3, "warmup": 2, "ema": 0.9}
 
 
 def make_video(path: Path, events: Sequence[Event], start: float = 0, seed: int = 0) -> Path:

@@ -85,9 +85,12 @@ def detect(
         return _told(report, "a trained head finds events in features", curves)
     if isinstance(model, str) or finds_shots(model):
         report = shots(video, model, threshold=level, **reading)
-        labels = {"thresholds": thresholds, "shortest": shortest, "background": background}
-        passed_over = {"decode": None if decode == "all" else decode}
-        return _told(report, "shots are found in all frames", labels | curves | passed_over)
+        others = {
+            **{"thresholds": thresholds, "shortest": shortest, "background": background},
+            **curves,
+            "decode": None if decode == "all" else decode,
+        }
+        return _told(report, "shots are found in all frames", others)
     names = labels_of(model)
     rules = Rules.of(
         names,

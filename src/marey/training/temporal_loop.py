@@ -40,9 +40,10 @@ def train_temporal(
     `features` are held in memory; `made_by` tells how they were made, and is kept in the
     checkpoints, as is the folder `beside`, the network that made them. The annotations' `train` and
     `val` splits are used; where they name none, one of `recipe.folds` folds is held out. Best is by
-    the mean average precision over tIoU 0.3 to 0.7 on the validation videos, and each label's
-    threshold is the score of highest F1 at tIoU 0.5 there: so results on them are a little too
-    good. Without validation there is only `last`, and the thresholds are the training videos' own.
+    the mean average precision over tIoU 0.3 to 0.7 on the validation videos, then over 0.5 to 0.95;
+    each label's threshold is the score of highest F1 at tIoU 0.5 there: so results on them are a
+    little too good. Without validation there is only `last`, and the thresholds are the training
+    videos' own.
 
     Deterministic on a CPU. `resume` goes on where the run in `out` stopped, and starts it if there
     is none. Raises DataError for features that are missing, not finite, or unlike each other.

@@ -149,6 +149,11 @@ class TemporalTrainer:
         return self.net if self.ema is None else self.ema.module
 
 
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Better rows rank higher: of few validation videos many have the same mean."""
+    return row["val_map"], row["val_map_strict"]
+
+
 def _linked(source: str, target: str) -> None:
     """The same file under another name, where the system can; best and last change every epoch."""
     try:
@@ -168,7 +173,7 @@ def _close(progress: Progress, metrics: EventMetrics | None, recipe: TemporalRec
         row |= {"val_map": metrics.loose, "val_map_strict": metrics.strict}
         row |= {"val_map_50": metrics.at(0.5)}
     best = None if progress.best is None else progress.history[progress.best]
-    improved = metrics is None or best is None or row["val_map"] > best["val_map"]
+    improved = metrics is None or best is None or _rank(row) > _rank(best)
     progress.end_epoch(row, improved, recipe.epochs, recipe.patience)
     return improved
 
