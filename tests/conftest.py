@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from commands import Done, Marey
 from hypothesis import settings
+
+from marey.cli import main
 
 # No test asserts a time: what is slow on a busy machine is not wrong.
 settings.register_profile("marey", deadline=None)
@@ -26,3 +30,20 @@ def media() -> Path:
     if not folder:
         pytest.skip("MAREY_MEDIA is unset: no real footage on this machine")
     return Path(folder)
+
+
+@pytest.fixture
+def marey(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Marey:
+    """Runs a command in this process, which has torch loaded already; nothing can be downloaded."""
+    monkeypatch.setenv("MAREY_MIRROR", (tmp_path / "mirror").as_uri())
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["marey", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main()
+        return Done(int(done.value.code or 0), *capfd.readouterr())
+
+    return run

@@ -7,15 +7,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Marey
 
-from marey.cli import main
 from marey.console import warn
 from marey.errors import MareyError
 from marey.testing.videos import make_video
@@ -23,34 +21,18 @@ from marey.types import Report
 from marey.video.write import VideoWriter
 
 NET = "efficientnet_lite0"
-VERBS = ["classify", "detect", "check", "models", "show", "train", "evaluate", "export", "bench"]
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Marey = Callable[..., Done]
-
-
-@pytest.fixture
-def marey(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Marey:
-    """Runs a command in this process, which has torch loaded already; nothing can be downloaded."""
-    monkeypatch.setenv("MAREY_MIRROR", (tmp_path / "mirror").as_uri())
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["marey", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as done:
-            main()
-        return Done(int(done.value.code or 0), *capfd.readouterr())
-
-    return run
+VERBS = [
+    "classify",
+    "detect",
+    "features",
+    "check",
+    "models",
+    "show",
+    "train",
+    "evaluate",
+    "export",
+    "bench",
+]
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +171,13 @@ def test_verbose_says_what_computes_and_where_time_goes(marey: Marey, video: Pat
         (["show", "r3d_81"], 1, "r3d_18"),
         (["models", "transformer*"], 1, "no model matches"),
         (["train", "{folder}/empty", "--recipe", "none.toml"], 1, "none.toml"),
+        (["train", "{folder}/empty"], 2, "--recipe"),
+        (["train", "{folder}/empty", "--recipe", "none.toml", "--skip"], 2, "--task detect"),
+        (["train", "{folder}/empty", "--task", "detect"], 2, "--model"),
+        (["evaluate", "{folder}/empty", "-m", NET, "--cache", "c"], 2, "detectors"),
+        (["features", "{video}"], 2, "--output"),
+        (["features", "{video}", "-o", "out.csv"], 1, ".parquet"),
+        (["features", "{video}", "-o", "{folder}/f", "-m", "net.onnx"], 1, "no features"),
         (["evaluate", "{folder}/empty", "-m", "efficientnet_lite0"], 1, "empty"),
         (["evaluate", "{folder}/empty", "-m", "efficientnet_lite0", "--views", "9"], 2, "crops"),
         (["train", "{folder}", "--recipe", "none.toml", "--set", "lr"], 2, "key=value"),

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "classify": "marey.tasks.classify",
     "classify_all": "marey.tasks.many",
+    "features": "marey.tasks.features",
     "detect": "marey.tasks.detect",
     "watch": "marey.tasks.watch",
     "SaveClips": "marey.tasks.watch",
@@ -24,7 +25,6 @@ _PUBLIC = {
     "list_models": "marey.models._registry",
     "model_info": "marey.models._info",
     "compile": "marey.runtime",
-    "features": "marey.models._features",
     "stage_features": "marey.models._features",
     "freeze": "marey.models._net",
     "replace_head": "marey.models._net",
@@ -36,6 +36,9 @@ _PUBLIC = {
     "Recipe": "marey.training.recipe",
     "train": "marey.training.loop",
     "evaluate": "marey.training.evaluate",
+    "train_detector": "marey.training.detector",
+    "evaluate_detector": "marey.training.detector",
+    "TemporalRecipe": "marey.training.temporal_recipe",
     "export": "marey.export",
     "bench": "marey.benchmark.run",
     "Net": "marey.models._net",
@@ -66,7 +69,7 @@ if TYPE_CHECKING:
     from marey.data.manifest import Manifest
     from marey.errors import MareyError
     from marey.export import export
-    from marey.models._features import features, stage_features
+    from marey.models._features import stage_features
     from marey.models._info import model_info
     from marey.models._net import Net, freeze, replace_head
     from marey.models._registry import create_model, list_models
@@ -78,11 +81,14 @@ if TYPE_CHECKING:
     from marey.tasks.check import check
     from marey.tasks.classify import classify
     from marey.tasks.detect import detect
+    from marey.tasks.features import features
     from marey.tasks.many import classify_all
     from marey.tasks.watch import SaveClips, watch
+    from marey.training.detector import evaluate_detector, train_detector
     from marey.training.evaluate import evaluate
     from marey.training.loop import train
     from marey.training.recipe import Recipe
+    from marey.training.temporal_recipe import TemporalRecipe
     from marey.types import Event, Input, Report, Video
     from marey.video.read import Limits, open_video
     from marey.video.windows import windows

@@ -44,3 +44,21 @@ Background = Annotated[
     list[str] | None,
     typer.Option(help="Label that is no event (default: background, none, other …)."),
 ]
+
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with a folder a class, or CSV; for detectors CSV or ActivityNet's JSON.",
+        show_default=False,
+    ),
+]
+Stride = Annotated[
+    float | None, typer.Option(min=0.01, help="Seconds between features (default: 1/4 of a clip).")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Detectors: folder where features are kept (default: marey's cache)."),
+]
+Skip = Annotated[
+    bool, typer.Option("--skip", help="Detectors: leave out videos that cannot be read.")
+]

@@ -19,6 +19,8 @@ import typer
 from marey import __version__
 from marey._options import (
     Background,
+    Cache,
+    Data,
     Decode,
     Gap,
     Leave,
@@ -26,6 +28,8 @@ from marey._options import (
     Precision,
     Runtime,
     Shortest,
+    Skip,
+    Stride,
     Threads,
     Threshold,
     Thresholds,
@@ -33,13 +37,14 @@ from marey._options import (
     Videos,
     Window,
 )
+from marey._results import FeatureResults, Results, find_all
 from marey.console import (
     Failures,
-    Results,
     Screen,
     complain,
     emit,
-    find_all,
+    needed,
+    only_for,
     settings_from,
     thresholds_from,
     until_signalled,
@@ -104,7 +109,12 @@ def classify(
 def detect(
     videos: Videos,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="As for classify; by default, shots are found.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="As for classify, or a trained detector; by default, shots are found.",
+        ),
     ] = "transnetv2",
     output: Annotated[
         Path | None,
@@ -114,7 +124,14 @@ def detect(
             help="Write .json .jsonl .csv .parquet .vtt .activitynet.json or .mp4.",
         ),
     ] = None,
-    threshold: Threshold = 0.5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1,
+            help="Score that an event reaches (default: 0.5, or a trained detector's own).",
+        ),
+    ] = None,
     thresholds: Thresholds = None,
     leave: Leave = None,
     smooth: Annotated[
@@ -155,6 +172,40 @@ def detect(
     results = Results(output, failures.expand(videos), events)
     with waiting(f"making {model} ready"):
         net = made_ready(model, runtime=runtime, precision=precision, threads=threads)
+    find_all(results, failures, run, model, net, threads=threads, verbose=verbose)
+    raise typer.Exit(failures.exit_code)
+
+
+@app.command()
+def features(
+    videos: Videos,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write .npz or .parquet, or a folder with a .npz a video.",
+            show_default=False,
+        ),
+    ],
+    model: ModelName = "efficientnet_lite0.in1k",
+    window: Window = None,
+    stride: Stride = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    decode: Decode = "all",
+    threads: Threads = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write what a network sees in videos: a vector a window, as detectors are trained on."""
+    from marey.runtime import compile
+    from marey.tasks.many import features_all
+
+    failures = Failures()
+    results = FeatureResults(output, failures.expand(videos))
+    with waiting(f"making {model} ready"):
+        net = compile(model, runtime=runtime, precision=precision, threads=threads, features=True)
+    run = partial(features_all, window=window, stride=stride, decode=decode)
     find_all(results, failures, run, model, net, threads=threads, verbose=verbose)
     raise typer.Exit(failures.exit_code)
 
@@ -270,10 +321,11 @@ def models(
 ) -> None:
     """List the networks and their weights."""
     from marey.models._info import model_info
-    from marey.models._registry import list_models
+    from marey.models._registry import is_folder, list_models
     from marey.outputs.table import listing
 
-    rows = [asdict(model_info(name)) for name in list_models(pattern, weights=weights)]
+    names = [pattern] if is_folder(pattern) else list_models(pattern, weights=weights)
+    rows = [asdict(model_info(name)) for name in names]
     for row in rows:
         del row["labels"]  # a thousand of them are for `marey show`
     if not rows:
@@ -296,10 +348,18 @@ def show(
 
 @app.command()
 def train(
-    data: Annotated[
-        Path, typer.Argument(help="Folder with a folder a class, or CSV.", show_default=False)
-    ],
-    recipe: Annotated[Path, typer.Option(help="Recipe, a TOML file.", show_default=False)],
+    data: Data,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe, a TOML file.", show_default=False)
+    ] = None,
+    task: Annotated[
+        Literal["classify", "detect"],
+        typer.Option(help="What to learn: labels of clips, or events in videos."),
+    ] = "classify",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Network to begin with (default: the recipe's)."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
         "runs/train"
     ),
@@ -307,14 +367,40 @@ def train(
         list[str] | None, typer.Option("--set", help="key=value over the recipe's.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    window: Window = None,
+    stride: Stride = None,
+    cache: Cache = None,
+    skip: Skip = False,
 ) -> None:
-    """Train a network on your own clips."""
+    """Train a network on your own clips, or a detector of events in videos."""
     from marey.outputs.table import properties
-    from marey.training.loop import train_from
-    from marey.training.recipe import Recipe
 
     settings = settings_from(changes)
-    run = train_from(data, Recipe.read(recipe).replace(settings), out=output, resume=resume)
+    if task == "detect":
+        from marey.training.detector import train_detector
+        from marey.training.temporal_recipe import TemporalRecipe
+
+        keys = TemporalRecipe() if recipe is None else TemporalRecipe.read(recipe)
+        run = train_detector(
+            needed(model, "--model"),
+            data,
+            keys.replace(settings),
+            out=output,
+            window=window,
+            stride=stride,
+            cache=cache,
+            skip=skip,
+            resume=resume,
+        )
+    else:
+        from marey.training.loop import train_from
+        from marey.training.recipe import Recipe
+
+        only_for("--task detect", window=window, stride=stride, cache=cache, skip=skip)
+        if model is not None:
+            settings["model"] = model
+        clips = Recipe.read(needed(recipe, "--recipe")).replace(settings)
+        run = train_from(data, clips, out=output, resume=resume)
     warn(output, run.warnings)
     row = {"best": str(run.best), "last": str(run.last), "metrics": dict(run.metrics)}
     emit(row, partial(properties, row))
@@ -322,19 +408,31 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[
-        Path, typer.Argument(help="Folder with a folder a class, or CSV.", show_default=False)
-    ],
+    data: Data,
     model: ModelName,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     views: Annotated[
         str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
     ] = None,
+    cache: Cache = None,
+    skip: Skip = False,
 ) -> None:
-    """Measure a network on labelled clips, by the multi-view protocol."""
-    from marey.outputs.table import accuracy
+    """Measure a network on labelled clips, by the multi-view protocol, or a detector on videos."""
+    from marey.outputs.table import accuracy, agreement
+    from marey.runtime.temporal import is_head
+
+    if is_head(model):
+        from marey.training.detector import evaluate_detector
+
+        only_for("labelled clips", views=views)
+        found = evaluate_detector(model, data, split=split, cache=cache, skip=skip)
+        warn(data, found.warnings)
+        row = found.to_dict()
+        emit(row, partial(agreement, row))
+        return
     from marey.training.evaluate import evaluate as run
 
+    only_for("detectors", cache=cache, skip=skip)
     result = run(model, data, split=split, views=views_from(views))
     warn(data, result.warnings)
     row = result.to_dict()

@@ -5,31 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGTERM, signal
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from marey import __version__
 from marey.errors import MareyError
-from marey.files import stamps
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
 
-    from marey.outputs.journal import Journal
-    from marey.outputs.part import Part
-    from marey.runtime import Runtime
     from marey.tasks._seen import Progress
-    from marey.tasks.many import Done
-    from marey.types import ModelCard, Report
+
+T = TypeVar("T")
 
 
 def complain(message: str) -> None:
@@ -188,85 +181,6 @@ def until_signalled() -> Iterator[Event]:
             signal(number, handler)
 
 
-class Results:
-    """Where reports go: to stdout, drawn by `draw`, as they come, or into one `output` at the end.
-
-    What is done towards an output is kept in a file beside it: a run that was stopped goes on from
-    there. Raises OutputError for an output that cannot be, before any work.
-    """
-
-    def __init__(
-        self,
-        output: Path | None,
-        videos: Sequence[Path],
-        draw: Callable[[Report], RenderableType],
-    ) -> None:
-        from marey.outputs import check_output
-
-        self._output, self._videos, self._draw = output, videos, draw
-        self._part: Part | None = None
-        if output is not None:
-            check_output(output, len(videos))
-
-    @contextmanager
-    def by(self, model: str, card: ModelCard, **how: object) -> Iterator[Sequence[Path]]:
-        """The videos still to do by this network in this way; all are written when that is done."""
-        if self._output is None:
-            yield self._videos
-            return
-        from marey.outputs import write
-        from marey.outputs.part import Part
-
-        said = {"marey": __version__, "model": asdict(card), "files": stamps(model), **how}
-        with Part(self._output, said) as self._part:
-            warn(self._part.path, self._part.warnings)
-            yield [video for video in self._videos if video not in self._part]
-            done = [video for video in self._videos if video in self._part]
-            if done:
-                warn(self._output, write(self._part.reports(done), self._output))
-            self._part.remove()
-
-    @property
-    def journal(self) -> Callable[[str], Journal | None] | None:
-        """Where the answers on a video are kept while it is not done; nowhere without an output."""
-        return None if self._part is None else self._part.journal
-
-    def add(self, video: str, report: Report) -> None:
-        if self._part is None:
-            emit(report.to_dict(), partial(self._draw, report))
-        else:
-            self._part.add(video, report)
-
-
-def find_all(
-    results: Results,
-    failures: Failures,
-    run: partial[Generator[Done]],
-    model: str,
-    net: Runtime,
-    *,
-    threads: int | None,
-    verbose: bool,
-) -> None:
-    """Do what `run` does to many videos by one network, and tell what went wrong."""
-    from marey.tasks.many import AT_ONCE
-
-    warn(model, net.warnings)  # also in every report; told here once
-    if verbose:
-        complain(f"{net.card().runtime}, {net.card().precision}; {AT_ONCE} videos at once")
-    with results.by(model, net.card(), **run.keywords) as todo, Bars(len(todo)) as bars:
-        run = partial(run, threads=threads or 0, progress=bars.begin, journal=results.journal)
-        for done in run(todo, net):
-            bars.end(done.video)
-            if verbose:
-                complain(f"{done.video}: {done.spent}")
-            if isinstance(done.found, MareyError):
-                failures.tell(done.found)
-            else:
-                warn(done.video, done.found.warnings[len(net.warnings) :])
-                results.add(done.video, done.found)
-
-
 def settings_from(changes: Iterable[str] | None) -> dict[str, str]:
     """`["lr=1e-3", …]` as a dictionary; anything else is wrong usage."""
     pairs = [change.partition("=") for change in changes or ()]
@@ -303,3 +217,17 @@ def views_from(text: str | None) -> tuple[int, int] | None:
             f"{text!r} is not clips x crops, with 1 or 3 crops", param_hint="--views"
         )
     return int(clips), int(crops)
+
+
+def needed(given: T | None, option: str) -> T:
+    """The value of an option that this way of using a verb cannot do without."""
+    if given is None:
+        raise typer.BadParameter("is missing", param_hint=option)
+    return given
+
+
+def only_for(what: str, **given: object) -> None:
+    """Wrong usage, if any of these options is given: they are for something else."""
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter(f"is for {what}", param_hint=f"--{name}")

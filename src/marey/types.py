@@ -18,6 +18,8 @@ Sampling = Literal["dense", "segments", "linspace"]
 Interpolation = Literal["bilinear", "bicubic", "area"]
 
 SCHEMA = "marey.report/1"
+HEAD = "marey.temporal/1"
+"""The format of a trained temporal head's folder, by which all rooms know one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a network says of one window: `p` (K float32), a score a class, in label order."""
+    """What a network says of one window: `p` (K float32), a score a class, or K features."""
 
     window: Window
     p: NDArray[np.float32]
@@ -180,8 +182,11 @@ class ModelCard:
     `multilabel`: its classes do not exclude each other, each has a score of its own (a sigmoid);
     otherwise the scores of all classes add up to 1. `difference`: how far the compiled network's
     logits were from its own on a made clip, relative to the largest; those of a file in int8, from
-    the same file's in float32 on clips that it was not calibrated on. `by_frame`: a clip's logits
-    are the mean over those of its frames, each by itself.
+    the same file's in float32 on clips that it was not calibrated on. `by_frame`: what it gives for
+    a clip is the mean over what it gives for its frames, each by itself.
+
+    `network` is a hash of the network where not its own classes count, but its features: where they
+    are what it gives, `classes` numbers a window, or what a temporal head finds events in.
     """
 
     name: str
@@ -193,10 +198,28 @@ class ModelCard:
     multilabel: bool = False
     difference: float | None = None
     by_frame: bool = False
+    network: str | None = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelCard:
         return cls(**data | {"input": Input.from_dict(data["input"])})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoFeatures:
+    """What a network makes of a video: a row a window, in order of time.
+
+    `spans` N 2 are the windows' starts and ends, `values` N D what the network makes of each. Their
+    middles lie `stride` seconds apart, but for the last, which ends where the video does.
+    `model.network` is the hash of the network.
+    """
+
+    video: Video
+    model: ModelCard
+    stride: float
+    spans: NDArray[np.float64]
+    values: NDArray[np.float32]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

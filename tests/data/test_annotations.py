@@ -208,6 +208,18 @@ def test_what_is_only_odd_is_a_warning(tmp_path: Path) -> None:
     assert read(tmp_path, "b.mp4,11,12.501,serve\n").warnings == ()
 
 
+def test_videos_that_cannot_be_read_are_left_out_if_that_is_wanted(tmp_path: Path) -> None:
+    rows = "a.mp4,1,2,serve\ngone.mp4,1,2,fly\ngone.mp4,3,4,fly\n"
+    annotations = read(tmp_path, rows, skip=True)
+    assert [video.name for video in annotations.videos] == ["a.mp4"]
+    assert annotations.labels == ("serve",)
+    (told,) = annotations.warnings
+    assert told == "1 of 2 videos left out: gone.mp4 (there is no file of the name 'gone.mp4')"
+    (line,) = problems(tmp_path, rows + "gone.mp4,5,4,fly\n,1,2,fly\n", skip=True)[:1]
+    assert "before it starts" in line, "other mistakes still count"
+    assert "names no video" in problems(tmp_path, "a.mp4,1,2,fly\n,1,2,fly\n", skip=True)[0]
+
+
 def test_files_that_are_no_annotations(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         Annotations.read(tmp_path / "nothing.csv")

@@ -12,7 +12,7 @@ from torch import Tensor
 from marey.errors import ModelError, WeightsError
 from marey.models._temporal_head import Features, HeadConfig, TemporalHead, detector
 from marey.nn.temporal import Answers, TemporalDetector
-from marey.types import Event, Window
+from marey.types import Event, Input, ModelCard, Video, VideoFeatures, Window
 
 CONFIG = HeadConfig(
     labels=("serve", "smash"),
@@ -73,6 +73,24 @@ def test_places_and_seconds_are_each_others_inverse() -> None:
     assert one.seconds(np.array([0.0])).tolist() == [-1.05]  # the middle of the first column
     times = np.linspace(-2, 9, 12)
     np.testing.assert_allclose(one.seconds(one.cells(times)), times, atol=1e-12)
+
+
+def test_rows_of_a_video_become_columns_on_a_grid() -> None:
+    """The last window ends with the video, and its column is where the next would have been."""
+    prepare = Input(frames=4, size=(8, 8), resize=8, mean=(0,) * 3, std=(1,) * 3)
+    starts = np.array([7.0, 7.5, 8.0, 8.2])
+    found = VideoFeatures(
+        Video("b.mp4", "mp4", "h264", 8, 8, None, 7.0, 10.2, None),
+        ModelCard("net", None, 4, "test", "float32", prepare, network="0123"),
+        0.5,
+        np.stack((starts, starts + 2), 1),
+        np.arange(16, dtype=np.float32).reshape(4, 4),
+    )
+    made = Features.of(found)
+    assert (made.video, made.stride, made.network) == ("b.mp4", 0.5, "0123")
+    assert made.seconds(np.arange(4.0)).tolist() == [8.0, 8.5, 9.0, 9.5]
+    assert np.array_equal(made.values[:, 1], found.values[1])
+    assert Features.of(found, "b").video == "b"
 
 
 def test_shifting_a_video_shifts_its_events() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from marey.errors import VideoError
 from marey.tasks._seen import labels_of, rank
-from marey.tasks.classify import average, classify, sigmoid, softmax
+from marey.tasks._windows import average
+from marey.tasks.classify import classify, sigmoid, softmax
 from marey.types import Input, ModelCard, Scores, Window
 
 BRIGHTNESS = Input(

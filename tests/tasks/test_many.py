@@ -171,7 +171,7 @@ def test_a_slow_one_does_not_hold_up_those_after_it() -> None:
 
 def test_clips_held_are_bounded_by_the_videos_at_once(videos: list[Path]) -> None:
     """Decoding is stopped in every video: what was decoded by then is what is held."""
-    import marey.tasks.classify as module
+    import marey.tasks._windows as module
 
     alive = most = 0
     lock = threading.Lock()

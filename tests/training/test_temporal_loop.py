@@ -61,7 +61,11 @@ def test_a_run_leaves_what_it_promises(whole: Run, toy: Toy) -> None:
     assert len(head.config.thresholds) == len(LABELS)
     extra = head.config.extra
     assert extra["recipe"] == RECIPE.to_dict()
-    assert extra["metrics"] == whole.metrics == max(rows, key=lambda row: row["val_map"])
+    assert (
+        extra["metrics"]
+        == whole.metrics
+        == max(rows, key=lambda row: (row["val_map"], row["val_map_strict"]))
+    )
     assert [one["label"] for one in extra["by_label"]["labels"]] == list(LABELS)
 
 

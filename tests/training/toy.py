@@ -92,11 +92,11 @@ PREPARE = Input(
 )
 
 
-def register() -> None:
-    """List `tiny` among the models, as a family file would."""
+def register(**how: Any) -> None:
+    """List `tiny` among the models, as a family file would; `how` may name weights."""
     registry._entries()
     registry._ENTRIES.pop("tiny", None)
-    registry.register(PREPARE, classes=2, paper="", reference="")(tiny)
+    registry.register(PREPARE, classes=2, paper="", reference="", **how)(tiny)
 
 
 def create(labels: tuple[str, ...] | int = LABELS, seed: int = 0) -> Any:

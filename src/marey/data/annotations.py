@@ -57,13 +57,15 @@ class Annotations:
         folder: str | os.PathLike[str] | None = None,
         labels: Sequence[str] | None = None,
         find: Callable[[str], Video] | None = None,
+        skip: bool = False,
     ) -> Annotations:
         """Read a CSV `video,start,end,label[,split,group]`, or the JSON of ActivityNet.
 
         Times are seconds on the video's own clock, an empty one is the video's edge. A line with
         neither label nor times names a video in which nothing happens. Videos lie in `folder`
         (None: beside the file), or `find` gives what is known of them by name. `labels` are the
-        only ones allowed (None: whatever the file names, sorted).
+        only ones allowed (None: whatever the file names, sorted). With `skip`, videos that are not
+        there or cannot be read are left out and told in `warnings`.
 
         Raises one DataError that lists every line that cannot be used: times that are no numbers,
         negative, reversed, without length or outside of the video, events of one label that
@@ -72,7 +74,7 @@ class Annotations:
         path = Path(path)
         root = path.parent if folder is None else Path(folder)
         lines = read_lines(path)
-        checks = Checks(find or VideoFinder(root), labels)
+        checks = Checks(find or VideoFinder(root), labels, skip=skip)
         checks.read(lines)
         if checks.problems:
             wrong = len({problem.where for problem in checks.problems})
@@ -87,7 +89,7 @@ class Annotations:
         if not named:
             raise DataError("holds no event", where=path, do="Annotate what is to be found.")
         known = tuple(sorted(named)) if labels is None else tuple(labels)
-        return cls(videos, known, root, _told(checks.clipped))
+        return cls(videos, known, root, _told(checks))
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -171,7 +173,17 @@ def _video(name: str, marked: Marked) -> AnnotatedVideo:
     )
 
 
-def _told(clipped: list[str]) -> tuple[str, ...]:
-    if not clipped:
+def _told(checks: Checks) -> tuple[str, ...]:
+    told = left_out(checks.absent, len(checks.absent) + len(checks.videos))
+    if checks.clipped:
+        cut = listed(checks.clipped)
+        told = (*told, f"events that go up to a frame beyond their video were cut: {cut}")
+    return told
+
+
+def left_out(lost: Mapping[str, str], videos: int) -> tuple[str, ...]:
+    """One sentence on the videos, of so many, that were left out; `lost` has names and reasons."""
+    if not lost:
         return ()
-    return (f"events that go up to a frame beyond their video were cut: {listed(clipped)}",)
+    reasons = listed([f"{name} ({reason.rstrip('.')})" for name, reason in lost.items()])
+    return (f"{len(lost)} of {videos} videos left out: {reasons}",)

@@ -58,14 +58,19 @@ class VideoFinder:
 
 
 class Checks:
-    """Reads lines into `videos`; `problems` holds what cannot be used, `clipped` what was cut."""
+    """Reads lines into `videos`; `problems` holds what cannot be used, `clipped` what was cut.
 
-    def __init__(self, find: Callable[[str], Video], labels: Sequence[str] | None) -> None:
-        self.find, self.labels = find, labels
+    Why videos cannot be read is in `absent`; with `skip` that is no problem of their lines.
+    """
+
+    def __init__(
+        self, find: Callable[[str], Video], labels: Sequence[str] | None, *, skip: bool = False
+    ) -> None:
+        self.find, self.labels, self.skip = find, labels, skip
         self.videos: dict[str, Marked] = {}
         self.problems: list[Problem] = []
         self.clipped: list[str] = []
-        self._absent: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
 
     def read(self, lines: Sequence[Line | Problem]) -> None:
         """Take every line; then look which of them contradict each other."""
@@ -98,15 +103,15 @@ class Checks:
 
     def _video(self, line: Line) -> Marked | None:
         name = line.video
-        if name not in self.videos and name not in self._absent:
+        if name not in self.videos and name not in self.absent:
             try:
                 if not name:
                     raise VideoError("the line names no video")
                 self.videos[name] = Marked(self.find(name))
             except MareyError as error:
-                self._absent[name] = error.what if error.where is None else str(error)
-        if name in self._absent:
-            self._report(line, self._absent[name].rstrip("."), "mend its name or leave it out")
+                self.absent[name] = error.what if error.where is None else str(error)
+        if name in self.absent and not (name and self.skip):
+            self._report(line, self.absent[name].rstrip("."), "mend its name or leave it out")
         return self.videos.get(name)
 
     def _sides(self, line: Line, marked: Marked) -> None:

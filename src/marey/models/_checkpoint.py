@@ -21,7 +21,7 @@ from torch import Tensor
 from marey.errors import ModelError, WeightsError
 from marey.files import make_folder, sha256, whole_file
 from marey.models._net import Net, check_labels
-from marey.types import Input
+from marey.types import HEAD, Input
 
 FORMAT = "marey.checkpoint/1"
 STATE = "model.safetensors"
@@ -101,6 +101,12 @@ def read_config(folder: Path) -> Checkpoint:
     except ValueError as error:
         raise WeightsError(f"is not JSON ({error})", where=path, do=_AGAIN) from error
     try:
+        if data["format"] == HEAD:
+            raise WeightsError(
+                "holds a temporal head, which gives events, not a network of its own",
+                where=folder,
+                do=f"Find events by it: marey detect VIDEO -m {folder}",
+            )
         if data["format"] != FORMAT:
             raise WeightsError(
                 f"is of format {data['format']!r}, this version reads {FORMAT!r}",

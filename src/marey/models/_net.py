@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
-from marey.nn.heads import Head
+from marey.nn.heads import Head, Mean
 from marey.nn.mix import TimeConv
 from marey.types import Input
 
@@ -56,6 +59,9 @@ class Net(nn.Module):
     multilabel: bool
     report: NetReport
 
+    network: str | None = None
+    """The hash of a network whose features this gives, not logits."""
+
     def __init__(self, body: nn.Module, head: Head) -> None:
         super().__init__()
         self.body = body
@@ -82,9 +88,14 @@ class Net(nn.Module):
             raise ModelError(f"needs clips of at least {needs} (T H W), got {got}", where=self.name)
 
     @property
+    def mixes_time(self) -> bool:
+        """Whether the body's features of a frame depend on others."""
+        return True
+
+    @property
     def by_frame(self) -> bool:
-        """Whether a clip's logits are the mean over those of its frames, each by itself."""
-        return False
+        """Whether a clip's answer is the mean over those to its frames, each by itself."""
+        return not self.mixes_time and type(self.head) is Mean
 
     @property
     def classes(self) -> int:
@@ -138,6 +149,21 @@ class Net(nn.Module):
                 if is_norm(module):
                     module.eval()
         return self
+
+
+def digest(net: Net, *more: object) -> str:
+    """A hash of architecture, options, input and weights, and of `more`, as JSON has it; hex.
+
+    The same for a copy by `save_checkpoint`, which leaves out how many batches norms have seen.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    about = [net.architecture, net.options, net.input.to_dict(), *more]
+    found.update(json.dumps(about, sort_keys=True, default=str).encode())
+    for name, value in net.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:

@@ -22,9 +22,8 @@ from marey.files import make_folder, whole_file
 from marey.models._checkpoint import CONFIG, STATE
 from marey.nn.temporal import TemporalDetector, points
 from marey.spans import distinct
-from marey.types import Event, Window
+from marey.types import HEAD, Event, VideoFeatures, Window
 
-FORMAT = "marey.temporal/1"
 _LEAST = 0.01  # scores below are not worth ranking; where nothing is learnt all are about that
 _SAME = 0.3  # tIoU above which two detections of one label are one
 _STRIDES = 0.01  # how far strides may differ, relatively
@@ -43,6 +42,21 @@ class Features:
     start: float
     stride: float
     network: str
+
+    @classmethod
+    def of(cls, found: VideoFeatures, name: str | None = None) -> Features:
+        """The rows of `marey.features` as columns, under another `name` if one is given.
+
+        The last window may lie up to a stride before its column: it ends where the video does.
+        """
+        middle = float(found.spans[0].mean())
+        return cls(
+            found.video.path if name is None else name,
+            found.values.T,
+            middle - found.stride / 2,
+            found.stride,
+            found.model.network or "",
+        )
 
     def cells(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Times in seconds as places among the columns; the middle of column t is t."""
@@ -140,7 +154,7 @@ class TemporalHead:
         with whole_file(folder / STATE) as path:
             path.write_bytes(data)
         config = {
-            "format": FORMAT,
+            "format": HEAD,
             "marey": version("marey"),
             "sha256": hashlib.sha256(data).hexdigest(),
             "head": asdict(self.config),
@@ -156,8 +170,8 @@ class TemporalHead:
         try:
             written = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             data = (folder / STATE).read_bytes()
-            if written["format"] != FORMAT:
-                raise ValueError(f"its format is {written['format']!r}, not {FORMAT!r}")
+            if written["format"] != HEAD:
+                raise ValueError(f"its format is {written['format']!r}, not {HEAD!r}")
             if written["sha256"] != hashlib.sha256(data).hexdigest():
                 raise ValueError(f"{STATE} is not the file that {CONFIG} describes")
             config = HeadConfig.from_dict(written["head"])
@@ -168,7 +182,7 @@ class TemporalHead:
             raise WeightsError(
                 f"holds no temporal head ({type(error).__name__}: {why})",
                 where=folder,
-                do="Name a folder that `train_temporal` wrote, and copy all of it.",
+                do="Name a folder that `marey train --task detect` wrote, and copy all of it.",
             ) from error
         return cls(net.eval(), config)
 

@@ -69,10 +69,10 @@ class Timed(Net):
         self.image_layouts: dict[str, Layout] = {"image": dict}
 
     @property
-    def by_frame(self) -> bool:
-        """So it is without a rule."""
+    def mixes_time(self) -> bool:
+        """Not without a rule."""
         time = self.report.time
-        return time is not None and not time.changes and type(self.head) is Mean
+        return time is None or bool(time.changes)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The image network's own parts, in order, norms with the convolution before them."""

@@ -187,5 +187,28 @@ def accuracy(row: Mapping[str, Any]) -> Table:
     return table
 
 
+_OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def agreement(row: Mapping[str, Any]) -> Table:
+    """An evaluation of a detector: average precision by label and overlap in time, and means."""
+    metrics = row["metrics"]
+    table = Table(title=f"{row['model']['name']}: {row['events']} events in {row['videos']} videos")
+    loose, strict = _percent(metrics["loose"]), _percent(metrics["strict"])
+    table.caption = f"mAP {loose} over tIoU 0.3 to 0.7, {strict} over 0.5 to 0.95"
+    table.add_column("label")
+    table.add_column("events", justify="right")
+    places = [metrics["tious"].index(overlap) for overlap in _OVERLAPS]
+    for overlap in _OVERLAPS:
+        table.add_column(f"AP at {overlap}", justify="right")
+    for one in metrics["labels"]:
+        precision = ("-" if one["ap"] is None else _percent(one["ap"][k]) for k in places)
+        table.add_row(one["label"], str(one["events"]), *precision)
+    table.add_section()
+    means = (_percent(metrics["mean_ap"][k]) for k in places)
+    table.add_row("mean", str(row["events"]), *means, style="bold")
+    return table
+
+
 def _percent(part: float | None) -> str:
     return "-" if part is None else f"{100 * part:.1f} %"

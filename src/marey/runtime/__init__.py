@@ -28,11 +28,17 @@ FILES = (".onnx", ".xml")
 """What `marey.export` writes and `compile` runs by its path."""
 
 
-class Runtime(Protocol):
-    """What a task needs of a network; `warnings` are what a report of its results must say.
+class Ready(Protocol):
+    """What reports need of whatever is asked: `warnings` are what they must say of its results."""
 
-    `multilabel`: several classes may be true at once.
-    """
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def card(self) -> ModelCard: ...
+
+
+class Runtime(Ready, Protocol):
+    """What a task needs of a network. `multilabel`: several classes may be true at once."""
 
     @property
     def input(self) -> Input: ...
@@ -43,14 +49,9 @@ class Runtime(Protocol):
     @property
     def multilabel(self) -> bool: ...
 
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
-
     def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """N T H W 3, already of the size that `input` asks for → N K, logits."""
+        """N T H W 3, already of the size that `input` asks for → N K, logits, or N D, features."""
         ...
-
-    def card(self) -> ModelCard: ...
 
 
 def compile(
@@ -63,6 +64,7 @@ def compile(
     device: str | None = None,
     compiled: bool = False,
     options: Mapping[str, Any] | None = None,
+    features: bool = False,
 ) -> NetRuntime | KeptRuntime | FileRuntime:
     """A network, by name, checkpoint folder or itself, made ready to run as fast as it can here.
 
@@ -81,6 +83,10 @@ def compile(
     ONNX Runtime). `threads` defaults to all cores. A network that is given itself is taken over:
     evaluation mode, device. `options` are those of a network that is given by its name.
 
+    With `features` it gives no logits but what stands before its last layer, N D: what its head
+    sees of each frame, averaged over time. `card().network` is the hash of all that they depend on
+    but runtime and precision. Files hold no features.
+
     A `.onnx` or `.xml` file that `marey.export` wrote is run by OpenVINO, without torch, on frames,
     or `.onnx` by ONNX Runtime, if it is asked for or OpenVINO is not there (`warnings` say so);
     `auto` is float32 there, as there is no network to compare it with. `int8` is for files that
@@ -97,19 +103,26 @@ def compile(
             raise ModelError("compiled is for torch", do="Leave out `compiled`, or the runtime.")
         runtime = "torch"
     if isinstance(model, str | os.PathLike) and Path(model).suffix in FILES:
+        if features:
+            raise ModelError(
+                "an exported file gives scores only, no features",
+                where=model,
+                do="Name the network that it was made from, or its checkpoint folder.",
+            )
         return _of_file(Path(model), runtime, precision, threads)
     if precision == "int8":
         from marey.runtime.file import INT8
 
         raise ModelError("int8 is for files, calibrated on clips when they are written", do=INT8)
     options = dict(options or {})
-    make = partial(_made, model, runtime, precision, batch, threads, device, compiled, options)
+    how = runtime, precision, batch, threads, device, compiled, options, features
+    make = partial(_made, model, *how)
     on_cpu = runtime == "openvino" or (runtime == "auto" and device is None)
     if not isinstance(model, str | os.PathLike) or not on_cpu or find_spec("openvino") is None:
         return make()
     from marey.runtime._kept import Asked, kept
 
-    asked = Asked(model, runtime, precision, batch, json.dumps(options, sort_keys=True))
+    asked = Asked(model, runtime, precision, batch, json.dumps(options, sort_keys=True), features)
     return kept(asked, threads, make)
 
 
@@ -122,12 +135,17 @@ def _made(
     device: str | None,
     compiled: bool,
     options: Mapping[str, Any],
+    features: bool,
 ) -> NetRuntime:
     from marey.models._registry import create_model, default_weights
     from marey.runtime.torch import TorchRuntime, has_cuda
 
     if isinstance(model, str | os.PathLike):
         model = create_model(default_weights(model), **options)
+    if features:
+        from marey.models._embedding import Embedding
+
+        model = Embedding(model)
     if runtime == "auto" and device is None and not has_cuda():
         return _fastest_on_cpu(model, precision, batch, threads)
     if runtime == "openvino":

@@ -49,6 +49,7 @@ class Asked(NamedTuple):
     precision: str
     batch: int
     options: str = "{}"  # JSON
+    features: bool = False
 
     def note(self) -> Path:
         """Where the note of it is; versions and processors have one each."""

@@ -67,6 +67,7 @@ class NetRuntime:
             multilabel=self.multilabel,
             difference=self.difference,
             by_frame=self.net.by_frame,
+            network=self.net.network,
         )
 
     @overload

@@ -6,8 +6,6 @@ one shape; other shapes are converted when they first come.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 
 from marey.errors import ModelError, OutputError
 from marey.files import cache_folder
-from marey.models._net import Net
+from marey.models._net import Net, digest
 from marey.nn.clip import normalise
 from marey.runtime._cache import GraphCache, graph_name, made_by
 from marey.runtime._net import NetRuntime
@@ -158,13 +156,7 @@ def graphs_of(net: Net) -> GraphCache:
 
 def folder_of(net: Net, by: list[object]) -> Path:
     """The folder in the cache for these weights, options and input, of graphs made `by` these."""
-    digest = hashlib.blake2b(digest_size=16)
-    about = [net.architecture, net.options, net.input.to_dict(), by]
-    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
-    for name, value in net.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
-    name = f"{net.architecture.replace('/', '-')}-{digest.hexdigest()}"
+    name = f"{net.architecture.replace('/', '-')}-{digest(net, by)}"
     return cache_folder() / "graphs" / name
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from marey.errors import ModelError
 from marey.runtime import Runtime
 from marey.types import Ranked, Score, Scores, Video
 
@@ -60,5 +61,13 @@ def rank(p: NDArray[np.floating], labels: Sequence[str], top: int) -> tuple[Scor
 
 
 def labels_of(runtime: Runtime) -> Sequence[str]:
-    """A name for each of the network's classes; those without a label go by their number."""
-    return runtime.labels or [f"class {k}" for k in range(runtime.card().classes)]
+    """A name for each of the network's classes; those without a label go by their number.
+
+    ModelError for one that was made ready to give features.
+    """
+    card = runtime.card()
+    if card.network is not None:
+        raise ModelError(
+            "gives features, not scores", where=card.name, do="Compile it without `features`."
+        )
+    return runtime.labels or [f"class {k}" for k in range(card.classes)]

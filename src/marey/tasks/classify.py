@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Generator
+from contextlib import closing
 from functools import partial
-from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
-from marey.tasks._ahead import ahead
-from marey.tasks._look import look_by
 from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
-from marey.types import Report, Scores, Window
-from marey.video.clips import clips
+from marey.tasks._windows import by_window
+from marey.types import Report, Scores
 from marey.video.read import Decode, Limits, Reader, nothing_decoded, open_video
-from marey.video.windows import pick, window_length, windows
 
 DEFAULT_MODEL = "efficientnet_lite0.in1k"
-
-_AHEAD = 2  # clips that are decoded while one is looked at
 
 
 def classify(
@@ -82,90 +75,11 @@ def score(
     spent: Spent | None = None,
     journal: Journal | None = None,
 ) -> Generator[Scores]:
-    """The class probabilities of one window after another.
-
-    The next clips are decoded while the network looks at the present ones; memory is bounded by
-    two clips more than are looked at. A `batch` of more than one takes memory and, on a CPU, gains
-    nothing (`docs/speed.md`). Where windows overlap and the network judges each frame by itself, a
-    frame is looked at once. With a `journal`, what it holds is not computed again.
-
-    A window no longer than the network's clip is that clip. A longer one averages the clips whose
-    middle it holds; they follow each other without gaps, and each is scored once however much the
-    windows overlap.
-    """
-    video, prepare = reader.video, runtime.input
-    natural = window_length(prepare, video.fps)
-    window = window or natural
-    step = step or window
-    duration = math.inf if video.duration is None else video.duration
-    spans = windows(duration, window, step, start=video.start)
-    longer = window > natural
-    length, stride = (natural, step / math.ceil(step / natural)) if longer else (window, step)
-    # Closed before the reader can be: a thread decodes from it.
-    moments = _score(reader, runtime, duration, length, stride, batch, spent or Spent(), journal)
-    with closing(moments):
-        yield from average(spans, moments) if longer else moments
-
-
-def _score(
-    reader: Reader,
-    runtime: Runtime,
-    duration: float,
-    length: float,
-    step: float,
-    batch: int,
-    spent: Spent,
-    journal: Journal | None,
-) -> Generator[Scores]:
-    video, prepare = reader.video, runtime.input
-    spans = windows(duration, length, step, start=video.start)
-    if journal:
-        yield from _from_earlier(journal, spans, reader)
-    plan = ((span, pick(span, prepare, video.fps)) for span in spans)
-    stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
-    look = look_by(runtime, overlapping=step < length)
+    """The class probabilities of one window after another, as `by_window` goes about it."""
     p_of = sigmoid if runtime.multilabel else softmax
-    with journal or nullcontext(), closing(ahead(stream, max(batch, _AHEAD))) as decoded:
-        groups = iter(lambda: list(islice(decoded, batch)), [])
-        for group in spent.waited(groups):
-            with spent.on("network"):
-                logits = look(group)
-            spent.clips += len(group)
-            for clip, p in zip(group, p_of(logits), strict=True):
-                if journal:
-                    journal.add(p, reader.lost())
-                yield Scores(clip.window, p)
-
-
-def _from_earlier(journal: Journal, spans: Iterator[Window], reader: Reader) -> Iterator[Scores]:
-    """What an earlier run has seen; its windows are taken from `spans`."""
-    for row, span in zip(
-        journal.rows(), spans, strict=False
-    ):  # in this order, none of `spans` goes
-        reader.go_on(row.state)
-        yield Scores(span, row.p)
-
-
-def average(spans: Iterable[Window], moments: Iterable[Scores]) -> Iterator[Scores]:
-    """For each span the mean of the scores whose window has its middle in it; none, no span.
-
-    Both run forward in time; only the scores that a later span may want are held.
-    """
-    source = iter(moments)
-    held: deque[Scores] = deque()
-    for span in spans:
-        while not held or held[-1].window.middle < span.end:
-            moment = next(source, None)
-            if moment is None:
-                break
-            held.append(moment)
-        while held and held[0].window.middle < span.start:
-            held.popleft()
-        inside = [moment.p for moment in held if moment.window.middle < span.end]
-        if inside:
-            yield Scores(span, np.mean(inside, axis=0, dtype=np.float32))
-        elif not held:
-            return
+    how: dict[str, Any] = {"window": window, "step": step, "batch": batch}
+    how |= {"spent": spent, "journal": journal}
+    return by_window(reader, runtime, p_of, **how)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

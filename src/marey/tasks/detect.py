@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from marey.outputs.journal import Journal
-from marey.runtime import Runtime, compile
+from marey.runtime import Ready, Runtime, compile
+from marey.runtime.temporal import TemporalRuntime, is_head
 from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
 from marey.tasks.classify import score
-from marey.tasks.events import Rules, find_events, suppress
+from marey.tasks.events import Rules, find_events, levels, suppress
+from marey.tasks.features import features
 from marey.tasks.shots import finder, shots
-from marey.types import Report
+from marey.types import Report, Window
 from marey.video.read import Decode, Limits, nothing_decoded, open_video
 from marey.video.windows import window_length
 
@@ -27,9 +31,9 @@ KEPT = 20_000  # windows that a report holds: hours of them, and megabytes of JS
 
 def detect(
     video: str | os.PathLike[str],
-    model: str | Runtime = SHOTS,
+    model: str | os.PathLike[str] | Runtime | TemporalRuntime = SHOTS,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     thresholds: Mapping[str, float] | None = None,
     leave: float | None = None,
     smooth: float = 0.0,
@@ -52,10 +56,14 @@ def detect(
     A network that finds shots (`marey.tasks.shots`) looks at every frame: what is set of windows,
     curves and labels is not used then, and the report says so.
 
+    A folder that `marey train --task detect` wrote finds events in features, with a threshold of
+    its own for each label, which `threshold` and `thresholds` override; `background` and `shortest`
+    count, and what is set of windows and curves does not, as the report says.
+
     A network for clips scores windows: by default as long as its clip, each half a window after the
     one before; with `smooth`, averaged with those up to so many seconds away. Their middles are the
     corners of a curve a label. An event is a stretch in which it never falls below `leave` (by
-    default half the threshold) and somewhere reaches `threshold`, or the label's own in
+    default half the threshold) and somewhere reaches `threshold` (0.5), or the label's own in
     `thresholds`. Those of a label no more than `gap` seconds apart are one, and those under
     `shortest` seconds none. Labels of `background` are no events (None: those called so, "other",
     "none" or the like). Where the network's classes exclude each other, of two events that overlap
@@ -65,30 +73,30 @@ def detect(
     `journal` keeps what the network says. The report also holds the best `top` labels of each
     window, if there are no more than `KEPT`. Raises `VideoError`, `ModelError` or `WeightsError`.
     """
-    if finds_shots(model):
-        given = {
-            **{"thresholds": thresholds, "leave": leave, "smooth": smooth, "gap": gap},
-            **{"shortest": shortest, "background": background, "window": window, "step": step},
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if isinstance(model, str) and not finds_shots(model):
+        model = made_ready(model)
+    reading: dict[str, Any] = {"threads": threads, "limits": limits}
+    reading |= {"progress": progress, "spent": spent, "journal": journal}
+    curves = {"leave": leave, "smooth": smooth, "gap": gap, "window": window, "step": step}
+    level = 0.5 if threshold is None else threshold
+    if isinstance(model, TemporalRuntime):
+        least = _least(model, threshold, thresholds, background)
+        report = _by_head(video, model, least, shortest, decode=decode, **reading)
+        return _told(report, "a trained head finds events in features", curves)
+    if isinstance(model, str) or finds_shots(model):
+        report = shots(video, model, threshold=level, **reading)
+        others = {
+            **{"thresholds": thresholds, "shortest": shortest, "background": background},
+            **curves,
             "decode": None if decode == "all" else decode,
         }
-        report = shots(
-            video,
-            model,
-            threshold=threshold,
-            threads=threads,
-            limits=limits,
-            progress=progress,
-            spent=spent,
-            journal=journal,
-        )
-        unused = [name for name, value in given.items() if value]
-        told = (f"shots are found in all frames: {', '.join(unused)} not used",) if unused else ()
-        return replace(report, warnings=(*report.warnings, *told))
-    runtime = compile(model) if isinstance(model, str) else model
-    names = labels_of(runtime)
+        return _told(report, "shots are found in all frames", others)
+    names = labels_of(model)
     rules = Rules.of(
         names,
-        threshold=threshold,
+        threshold=level,
         thresholds=thresholds,
         leave=leave,
         gap=gap,
@@ -100,35 +108,88 @@ def detect(
     opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
     with spent.on("seconds"), opened() as reader:
         spent.frames = reader.counts
-        window = window or window_length(runtime.input, reader.video.fps)
+        window = window or window_length(model.input, reader.video.fps)
         step = step or window / 2
-        scored = score(reader, runtime, window=window, step=step, spent=spent, journal=journal)
+        scored = score(reader, model, window=window, step=step, spent=spent, journal=journal)
         with closing(scored):
             passed = seen.passing(scored, reader.video, progress)
             found = find_events(passed, rules, smooth=smooth)
-            events = suppress(found, overlap, across=not runtime.multilabel)
+            events = suppress(found, overlap, across=not model.multilabel)
         if not seen.count:
             raise nothing_decoded(video)
         return Report(
             video=reader.video,
-            model=runtime.card(),
+            model=model.card(),
             top=seen.top,
             windows=tuple(seen.windows),
-            warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings()),
+            warnings=(*model.warnings, *reader.warnings(), *seen.warnings()),
             events=tuple(events),
         )
 
 
-def finds_shots(model: str | Runtime) -> bool:
+def _told(report: Report, how: str, given: Mapping[str, object]) -> Report:
+    """The report, with a word on settings that were given and mean nothing there."""
+    unused = ", ".join(name for name, value in given.items() if value)
+    told = (f"{how}: {unused} not used",) if unused else ()
+    return replace(report, warnings=(*report.warnings, *told))
+
+
+def _least(
+    head: TemporalRuntime,
+    threshold: float | None,
+    thresholds: Mapping[str, float] | None,
+    background: Collection[str] | None,
+) -> dict[str, float]:
+    """The score that an event of each label must reach: the head's own, where none is given."""
+    own = head.thresholds if threshold is None else {}
+    wanted = {**own, **(thresholds or {})}
+    level = 0.5 if threshold is None else threshold
+    least = levels(head.labels, level, wanted, background)
+    return dict(zip(head.labels, least.tolist(), strict=True))
+
+
+def _by_head(
+    video: str | os.PathLike[str],
+    head: TemporalRuntime,
+    least: Mapping[str, float],
+    shortest: float,
+    **reading: Any,
+) -> Report:
+    """The events that a trained head finds in the features of its own network."""
+    found = features(video, head.network, window=head.window, stride=head.stride, **reading)
+    span = Window(found.video.start, math.inf if found.video.end is None else found.video.end)
+    events = [
+        event
+        for event in head.candidates(found, span)
+        if event.score >= least[event.label] and event.end - event.start >= shortest
+    ]
+    return Report(
+        video=found.video,
+        model=head.card(),
+        top=(),
+        windows=(),
+        warnings=found.warnings,
+        events=tuple(sorted(events, key=lambda event: (event.start, event.end, event.label))),
+    )
+
+
+def finds_shots(model: str | Ready) -> bool:
     """Whether a network judges frames, not clips."""
     name = model if isinstance(model, str) else model.card().name
     return name.partition(".")[0] == SHOTS
 
 
 def made_ready(
-    model: str, *, runtime: str = "auto", precision: str = "auto", threads: int | None = None
-) -> Runtime:
-    """The network for `detect` of many videos, as `compile` makes it."""
-    if finds_shots(model):
-        return finder(model, runtime=runtime, precision=precision, threads=threads)
-    return compile(model, runtime=runtime, precision=precision, threads=threads)
+    model: str | os.PathLike[str],
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Runtime | TemporalRuntime:
+    """The network for `detect` of many videos, as `compile` makes it, or a temporal head on one."""
+    name = os.fspath(model)
+    if is_head(name):
+        return TemporalRuntime(name, runtime=runtime, precision=precision, threads=threads)
+    if finds_shots(name):
+        return finder(name, runtime=runtime, precision=precision, threads=threads)
+    return compile(name, runtime=runtime, precision=precision, threads=threads)

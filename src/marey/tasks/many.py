@@ -10,29 +10,32 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from marey.errors import MareyError, ModelError
 from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
+from marey.runtime.temporal import TemporalRuntime
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks.classify import DEFAULT_MODEL, classify
 from marey.tasks.detect import SHOTS, detect, made_ready
-from marey.types import Report
+from marey.tasks.features import features, seer
+from marey.types import Report, VideoFeatures
 
 T = TypeVar("T")
 R = TypeVar("R")
+F = TypeVar("F", Report, VideoFeatures)
 
 AT_ONCE = 2  # while one waits for the network, the other is opened, decoded and finished
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What was found in one of many videos, a report or an error, and what it took."""
+class Done(Generic[F]):
+    """What was found in one of many videos, or the error that it gave, and what it took."""
 
     video: str
-    found: Report | MareyError
+    found: F | MareyError
     spent: Spent
 
 
@@ -44,7 +47,7 @@ def classify_all(
     progress: Callable[[str], Progress] | None = None,
     journal: Callable[[str], Journal | None] | None = None,
     **how: Any,
-) -> Generator[Done]:
+) -> Generator[Done[Report]]:
     """What `classify` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
 
     ModelError and WeightsError are raised here.
@@ -56,30 +59,47 @@ def classify_all(
 
 def detect_all(
     videos: Iterable[str | os.PathLike[str]],
-    model: str | Runtime = SHOTS,
+    model: str | os.PathLike[str] | Runtime | TemporalRuntime = SHOTS,
     *,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
     journal: Callable[[str], Journal | None] | None = None,
     **how: Any,
-) -> Generator[Done]:
+) -> Generator[Done[Report]]:
     """What `detect` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
 
     ModelError and WeightsError are raised here.
     """
-    runtime = made_ready(model) if isinstance(model, str) else model
+    runtime = made_ready(model) if isinstance(model, str | os.PathLike) else model
     do = partial(detect, model=runtime, **how)
+    yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
+
+
+def features_all(
+    videos: Iterable[str | os.PathLike[str]],
+    model: str | os.PathLike[str] | Runtime = DEFAULT_MODEL,
+    *,
+    at_once: int = AT_ONCE,
+    progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
+    **how: Any,
+) -> Generator[Done[VideoFeatures]]:
+    """What `features` gives for each of `videos`; `how` is what else it takes, `each_of` the rest.
+
+    ModelError and WeightsError are raised here.
+    """
+    do = partial(features, model=seer(model), **how)
     yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
 
 
 def each_of(
     videos: Iterable[str | os.PathLike[str]],
-    do: Callable[..., Report],
+    do: Callable[..., F],
     *,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
     journal: Callable[[str], Journal | None] | None = None,
-) -> Generator[Done]:
+) -> Generator[Done[F]]:
     """What `do(video, progress=…, spent=…)` finds in each, in their order, `at_once` at a time.
 
     One that cannot be read gives its error, and the others go on; a ModelError is raised, as it
@@ -90,7 +110,7 @@ def each_of(
     """
     enough = Event()
 
-    def one(video: str | os.PathLike[str]) -> Done:
+    def one(video: str | os.PathLike[str]) -> Done[F]:
         name, spent = os.fspath(video), Spent()
         shown = progress(name) if progress else None
 
@@ -102,7 +122,7 @@ def each_of(
 
         kept = {"journal": journal(name)} if journal else {}
         try:
-            found: Report | MareyError = do(video, progress=move, spent=spent, **kept)
+            found: F | MareyError = do(video, progress=move, spent=spent, **kept)
         except ModelError:
             raise
         except MareyError as error:

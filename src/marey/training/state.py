@@ -116,15 +116,20 @@ class State:
 
 def saved_state(out: Path, identity: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
     """The state to go on from, None for a new run."""
+    return read_state(out, identity) if is_begun(out, resume=resume) else None
+
+
+def is_begun(out: Path, *, resume: bool) -> bool:
+    """Whether a run stands in this folder; RecipeError if it is not to be resumed."""
     if not (out / STATE).exists():
-        return None
+        return False
     if not resume:
         raise RecipeError(
             "holds a run already",
             where=out,
             do="Go on with it (--resume), or name another folder for a new one.",
         )
-    return read_state(out, identity)
+    return True
 
 
 def read_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +169,7 @@ def save_checkpoint_whole(net: Net, folder: Path, extra: Mapping[str, Any]) -> N
 def whole_folder(folder: Path) -> Iterator[Path]:
     """The name of a new folder, which takes the place of `folder` when the block ends well."""
     fresh, stale = (folder.with_name(f".{folder.name}-{name}") for name in ("new", "old"))
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
     yield fresh
     shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():

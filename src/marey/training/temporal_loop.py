@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,24 +31,26 @@ def train_temporal(
     *,
     made_by: Mapping[str, Any],
     out: str | os.PathLike[str],
+    beside: Path | None = None,
     resume: bool = False,
     bar: bool = True,
 ) -> Run:
     """Train a head on the features of annotated videos, and write `out/best` and `out/last`.
 
     `features` are held in memory; `made_by` tells how they were made, and is kept in the
-    checkpoints. The annotations' `train` and `val` splits are used; where they name none, one of
-    `recipe.folds` folds is held out. Best is by the mean average precision over tIoU 0.3 to 0.7 on
-    the validation videos, and each label's threshold is the score of highest F1 at tIoU 0.5 there:
-    so results on them are a little too good. Without validation there is only `last`, and the
-    thresholds are the training videos' own.
+    checkpoints, as is the folder `beside`, the network that made them. The annotations' `train` and
+    `val` splits are used; where they name none, one of `recipe.folds` folds is held out. Best is by
+    the mean average precision over tIoU 0.3 to 0.7 on the validation videos, then over 0.5 to 0.95;
+    each label's threshold is the score of highest F1 at tIoU 0.5 there: so results on them are a
+    little too good. Without validation there is only `last`, and the thresholds are the training
+    videos' own.
 
     Deterministic on a CPU. `resume` goes on where the run in `out` stopped, and starts it if there
     is none. Raises DataError for features that are missing, not finite, or unlike each other.
     """
     recipe = recipe or TemporalRecipe()
     warnings = list(annotations.warnings)
-    annotations = _split(annotations, recipe)
+    annotations = split_videos(annotations, recipe)
     table = _matched(features, annotations, warnings)
     first = next(iter(table.values()))
     config = HeadConfig(
@@ -72,7 +75,7 @@ def train_temporal(
         warnings.append("the run was finished already")
         progress = Progress(**saved["progress"])
     else:
-        trainer = TemporalTrainer(table, annotations, config, recipe, out, identity)
+        trainer = TemporalTrainer(table, annotations, config, recipe, out, identity, beside)
         if saved is not None:
             trainer.state.restore(saved)
         annotations.write(out / "split.csv")
@@ -103,7 +106,7 @@ def evaluate_temporal(
     return measure_events(found, annotations.truth)
 
 
-def _split(annotations: Annotations, recipe: TemporalRecipe) -> Annotations:
+def split_videos(annotations: Annotations, recipe: TemporalRecipe) -> Annotations:
     """The videos to train and validate on, each with its split; a test split is left alone."""
     used = [video for video in annotations.videos if video.split != "test"]
     if recipe.folds == 0:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,10 @@ _FLAT = 1e-6  # a channel that never changes is not divided by its deviation
 
 
 class TemporalTrainer:
-    """Takes a run from where its `progress` stands to its end; `features` are by video."""
+    """Takes a run from where its `progress` stands to its end; `features` are by video.
+
+    The folder `beside`, the network that made them, goes into each checkpoint.
+    """
 
     def __init__(
         self,
@@ -44,10 +49,11 @@ class TemporalTrainer:
         recipe: TemporalRecipe,
         out: Path,
         identity: Mapping[str, Any],
+        beside: Path | None = None,
     ) -> None:
         self.features, self.annotations = features, annotations
         self.config, self.recipe = config, recipe
-        self.out, self.identity = out, dict(identity)
+        self.out, self.identity, self.beside = out, dict(identity), beside
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.examples = [
             Example.of(features[video.name], video.events, config.labels)
@@ -111,6 +117,8 @@ class TemporalTrainer:
         for name in ("last", "best") if validates and improved else ("last",):
             with whole_folder(self.out / name) as folder:
                 head.save(folder)
+                if self.beside is not None:
+                    shutil.copytree(self.beside, folder / self.beside.name, copy_function=_linked)
         with whole_file(self.out / "metrics.jsonl") as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in progress.history))
         self.state.save(self.out, self.identity)
@@ -141,6 +149,19 @@ class TemporalTrainer:
         return self.net if self.ema is None else self.ema.module
 
 
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Better rows rank higher: of few validation videos many have the same mean."""
+    return row["val_map"], row["val_map_strict"]
+
+
+def _linked(source: str, target: str) -> None:
+    """The same file under another name, where the system can; best and last change every epoch."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def _close(progress: Progress, metrics: EventMetrics | None, recipe: TemporalRecipe) -> bool:
     """Finish the epoch; tell whether it is the best so far. Without validation the last is."""
     row: dict[str, Any] = {
@@ -152,7 +173,7 @@ def _close(progress: Progress, metrics: EventMetrics | None, recipe: TemporalRec
         row |= {"val_map": metrics.loose, "val_map_strict": metrics.strict}
         row |= {"val_map_50": metrics.at(0.5)}
     best = None if progress.best is None else progress.history[progress.best]
-    improved = metrics is None or best is None or row["val_map"] > best["val_map"]
+    improved = metrics is None or best is None or _rank(row) > _rank(best)
     progress.end_epoch(row, improved, recipe.epochs, recipe.patience)
     return improved
 
