@@ -144,6 +144,9 @@ def detect(
     step: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: half of one).")
     ] = None,
+    gamma: Annotated[
+        float, typer.Option(min=0.05, max=5, help="For shots in the dark: 0.4 brightens.")
+    ] = 1.0,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     decode: Decode = "all",
@@ -166,6 +169,7 @@ def detect(
         background=background or None,
         window=window,
         step=step,
+        gamma=gamma,
         decode=decode,
     )
     failures = Failures()

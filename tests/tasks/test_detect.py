@@ -134,6 +134,8 @@ def test_without_a_model_shots_are_found(lights: Path, monkeypatch: pytest.Monke
     assert asked[0][1]["threshold"] == 0.3
     told = detect(lights, smooth=1, decode="keys").warnings
     assert told == (*whole.warnings, "shots are found in all frames: smooth, decode not used")
+    told = detect(lights, Light(), gamma=0.5).warnings
+    assert told[-1] == "a network for clips has a gamma of its own: gamma not used"
     assert finds_shots("transnetv2.clipshots")
     assert not finds_shots("transnetv3")
     assert not finds_shots(Light())

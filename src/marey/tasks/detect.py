@@ -43,6 +43,7 @@ def detect(
     overlap: float = 0.5,
     window: float | None = None,
     step: float | None = None,
+    gamma: float = 1.0,
     top: int = 3,
     decode: Decode = "all",
     threads: int = 0,
@@ -53,8 +54,9 @@ def detect(
 ) -> Report:
     """The events in `video`, in order of their starts; without a `model`, its cuts.
 
-    A network that finds shots (`marey.tasks.shots`) looks at every frame: what is set of windows,
-    curves and labels is not used then, and the report says so.
+    A network that finds shots (`marey.tasks.shots`) looks at every frame, in dark footage better
+    with a `gamma` below 1: what is set of windows, curves and labels is not used then, and the
+    report says so.
 
     A folder that `marey train --task detect` wrote finds events in features, with a threshold of
     its own for each label, which `threshold` and `thresholds` override; `background` and `shortest`
@@ -80,22 +82,22 @@ def detect(
     reading: dict[str, Any] = {"threads": threads, "limits": limits}
     reading |= {"progress": progress, "spent": spent, "journal": journal}
     curves = {"leave": leave, "smooth": smooth, "gap": gap, "window": window, "step": step}
+    dark = {"gamma": gamma if gamma != 1 else None}
     level = 0.5 if threshold is None else threshold
     if isinstance(model, TemporalRuntime):
         least = _least(model, threshold, thresholds, background)
         report = _by_head(video, model, least, shortest, decode=decode, **reading)
-        return _told(report, "a trained head finds events in features", curves)
+        return _told(report, "a trained head finds events in features", curves | dark)
     if isinstance(model, str) or finds_shots(model):
-        report = shots(video, model, threshold=level, **reading)
+        report = shots(video, model, threshold=level, gamma=gamma, **reading)
         others = {
             **{"thresholds": thresholds, "shortest": shortest, "background": background},
             **curves,
             "decode": None if decode == "all" else decode,
         }
         return _told(report, "shots are found in all frames", others)
-    names = labels_of(model)
     rules = Rules.of(
-        names,
+        labels_of(model),
         threshold=level,
         thresholds=thresholds,
         leave=leave,
@@ -103,26 +105,49 @@ def detect(
         shortest=shortest,
         background=background,
     )
-    seen = Seen(names, top, most=KEPT)
+    reading |= {"decode": decode, "window": window, "step": step}
+    report = _by_windows(video, model, rules, smooth=smooth, overlap=overlap, top=top, **reading)
+    return _told(report, "a network for clips has a gamma of its own", dark)
+
+
+def _by_windows(
+    video: str | os.PathLike[str],
+    runtime: Runtime,
+    rules: Rules,
+    *,
+    smooth: float,
+    overlap: float,
+    window: float | None,
+    step: float | None,
+    top: int,
+    decode: Decode,
+    threads: int,
+    limits: Limits | None,
+    progress: Progress | None,
+    spent: Spent | None,
+    journal: Journal | None,
+) -> Report:
+    """The events that the curves of window scores make by these rules."""
+    seen = Seen(rules.labels, top, most=KEPT)
     spent = spent or Spent()
     opened = partial(open_video, video, limits=limits, threads=threads, decode=decode)
     with spent.on("seconds"), opened() as reader:
         spent.frames = reader.counts
-        window = window or window_length(model.input, reader.video.fps)
+        window = window or window_length(runtime.input, reader.video.fps)
         step = step or window / 2
-        scored = score(reader, model, window=window, step=step, spent=spent, journal=journal)
+        scored = score(reader, runtime, window=window, step=step, spent=spent, journal=journal)
         with closing(scored):
             passed = seen.passing(scored, reader.video, progress)
             found = find_events(passed, rules, smooth=smooth)
-            events = suppress(found, overlap, across=not model.multilabel)
+            events = suppress(found, overlap, across=not runtime.multilabel)
         if not seen.count:
             raise nothing_decoded(video)
         return Report(
             video=reader.video,
-            model=model.card(),
+            model=runtime.card(),
             top=seen.top,
             windows=tuple(seen.windows),
-            warnings=(*model.warnings, *reader.warnings(), *seen.warnings()),
+            warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings()),
             events=tuple(events),
         )
 
