@@ -24,6 +24,7 @@ from marey.models._rule import Rule, Rules, joined, sequence
 from marey.models._trace import Layer, Trace, blank, trace
 from marey.nn.heads import HEADS, Head, Mean, Segments
 from marey.nn.inflated import SpaceTimeConv
+from marey.nn.strided import pick_pixels_first
 from marey.nn.time import Clock, Folded
 from marey.types import Input
 
@@ -204,6 +205,7 @@ def timed(
     )
     head = _head(image, halves, rules, classes, dropout)
     made = Timed(body, head, parts, _early(parts, seen))
+    pick_pixels_first(made)
     made.to(next(net.parameters()))  # new layers on the same device, of the same precision
     made.image_names = _names(made, before, site, halves)
     made.report.time = TimeReport(joined(rules), tuple(site.changes), _new(made), _left(seen))
