@@ -43,7 +43,7 @@ class Halves:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs `marey watch` in this process by the network above: exit code, stdout, stderr."""
-    monkeypatch.setattr("marey.runtime.compile", lambda model, **how: Halves())
+    monkeypatch.setattr("marey.runtime.live.compile_live", lambda model, **how: Halves())
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["marey", "watch", *map(str, arguments)])

@@ -20,11 +20,12 @@ _PUBLIC = {
     "check": "marey.tasks.check",
     "timed": "marey.models.timed",
     "Rule": "marey.models._rule",
-    "StreamNet": "marey.models._stream",
+    "streaming": "marey.models._stream",
     "create_model": "marey.models._registry",
     "list_models": "marey.models._registry",
     "model_info": "marey.models._info",
     "compile": "marey.runtime",
+    "compile_stream": "marey.runtime.live",
     "stage_features": "marey.models._features",
     "freeze": "marey.models._net",
     "replace_head": "marey.models._net",
@@ -74,10 +75,11 @@ if TYPE_CHECKING:
     from marey.models._net import Net, freeze, replace_head
     from marey.models._registry import create_model, list_models
     from marey.models._rule import Rule
-    from marey.models._stream import StreamNet
+    from marey.models._stream import streaming
     from marey.models.timed import timed
     from marey.outputs import write
     from marey.runtime import compile
+    from marey.runtime.live import compile_stream
     from marey.tasks.check import check
     from marey.tasks.classify import classify
     from marey.tasks.detect import detect

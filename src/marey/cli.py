@@ -235,8 +235,12 @@ def watch(
     fast: Annotated[
         bool, typer.Option("--fast/--realtime", help="Files as fast as it goes, or as played.")
     ] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="By windows, where it could be frame by frame.")
+    ] = False,
     step: Annotated[
-        float | None, typer.Option(min=0.01, help="Seconds between windows (default: 1/4 of one).")
+        float | None,
+        typer.Option(min=0.01, help="Seconds between answers (default: 1/4 of a clip)."),
     ] = None,
     average: Annotated[
         float | None, typer.Option(min=0, help="Seconds back over which answers are averaged.")
@@ -262,14 +266,14 @@ def watch(
 ) -> None:
     """Watch cameras, streams and files live: what is seen, and events as they happen."""
     from marey.outputs.live import EventFile
-    from marey.runtime import compile
+    from marey.runtime.live import compile_live
     from marey.tasks.watch import SaveClips
     from marey.tasks.watch import watch as run
 
     failures = Failures()
     opened = EventFile(output) if output else nullcontext()
     with waiting(f"making {model} ready"):
-        net = compile(model, runtime=runtime, precision=precision)
+        net = compile_live(model, windows=windows, runtime=runtime, precision=precision)
     warn(model, net.warnings)
     with (
         opened as file,
@@ -456,13 +460,24 @@ def export(
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clips of it to look at, at most.")] = 64,
     time: Annotated[str, typer.Option(help="Frames a clip may have: fixed or any.")] = "fixed",
+    stream: Annotated[
+        bool, typer.Option("--stream", help="A step of one frame, with a state, for marey watch.")
+    ] = False,
 ) -> None:
     """Write a network to a file that runs elsewhere, checked by running it."""
     from marey.export import export as run
     from marey.outputs.table import properties
 
     with waiting(f"writing {output}"):
-        done = run(model, output, precision=precision, calibrate=calibrate, clips=clips, time=time)
+        done = run(
+            model,
+            output,
+            precision=precision,
+            calibrate=calibrate,
+            clips=clips,
+            time=time,
+            stream=stream,
+        )
     warn(model, done.warnings)
     row: dict[str, object] = {"path": str(done.path), "difference": done.difference}
     if done.least_frames is not None:

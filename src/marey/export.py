@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from marey.errors import ModelError
 from marey.files import whole_files
@@ -22,9 +22,11 @@ from marey.models._registry import create_model, default_weights
 from marey.quantise import CLIPS, Quantised, quantise
 from marey.runtime._nncf import need_nncf
 from marey.runtime._openvino import converted, save
+from marey.runtime._steps import OneStep
 from marey.runtime.file import FORMAT, INT8, FileRuntime
 from marey.runtime.onnx import graph_of
-from marey.runtime.openvino import FromFrames, difference, example
+from marey.runtime.openvino import FromFrames, difference, example, graph_names
+from marey.runtime.stream import Streamed
 
 BOUND = 1e-3
 """How far the file's logits may be from the network's, relative to the largest of them."""
@@ -56,6 +58,7 @@ def export(
     calibrate: str | os.PathLike[str] | None = None,
     clips: int = CLIPS,
     time: str = "fixed",
+    stream: bool = False,
 ) -> Exported:
     """Write `model` as `.onnx`, OpenVINO's `.xml` (and `.bin`) or torch's `.pt2`.
 
@@ -63,6 +66,10 @@ def export(
     network's `input` has, and gives logits, N K. With `time` `any` it takes any T from some number
     on, if the graph allows that. Labels, `input` and licence are in it: `.onnx` and `.xml` are
     models by their path wherever a model's name is taken, without torch.
+
+    With `stream` the file is a step of a network that looks at frames as they come, for `marey
+    watch`: a frame, uint8 1 1 H W 3, and the state before (zeros at first) give logits, 1 1 K, and
+    the state, each of its tensors an input and an output, in order.
 
     `precision` `int8`, for `.xml`, quantises the network on `clips` clips of the footage at
     `calibrate`: a folder of videos, or a CSV table of labelled spans.
@@ -72,15 +79,17 @@ def export(
     cannot be read.
     """
     path = Path(path)
-    _refuse(path, precision, calibrate, time)
+    _refuse(path, precision, calibrate, time, stream)
     if isinstance(model, str | os.PathLike):
         model = create_model(default_weights(model))
     net = model.cpu().eval()
+    if stream:
+        return _export_step(net, path)
     module = FromFrames(net).eval()
     # What the tools warn of, they warn of their own code.
     with whole_files(path) as made, warnings.catch_warnings(), _folder() as folder:
         warnings.simplefilter("ignore")
-        program = _exported(module, _frames(net, 2), net.name, time)
+        program = _exported(module, (_frames(net, 2),), net.name, _open(time))
         least = _least(program, net) if time == "any" else None
         full = made if calibrate is None else Path(folder) / path.name
         _WRITE[path.suffix](program, full, _about(net, least))
@@ -92,8 +101,23 @@ def export(
     return Exported(path, apart, told, quantised, least)
 
 
+def _export_step(net: Net, path: Path) -> Exported:
+    step = OneStep(net)
+    with whole_files(path) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = _exported(step.module, step.given, net.name)
+        _WRITE[path.suffix](program, made, _about(net, stream=step.streamed))
+        apart = step.apart(FileRuntime(made, "f32").stream().step)
+        _judge(apart, "the file's answers", path, "Take another format.")
+    return Exported(path, apart, net.report.warnings)
+
+
 def _refuse(
-    path: Path, precision: str, calibrate: str | os.PathLike[str] | None, time: str
+    path: Path,
+    precision: str,
+    calibrate: str | os.PathLike[str] | None,
+    time: str,
+    stream: bool,
 ) -> None:
     """What can be told to be wrong before any work."""
     for what, given, known in (
@@ -107,6 +131,12 @@ def _refuse(
                 where=path,
                 do=f"Choose one of: {', '.join(known)}.",
             )
+    if stream and (path.suffix == ".pt2" or precision != "f32" or time != "fixed"):
+        raise ModelError(
+            "a step of a stream is of one frame, in float32, and written as .onnx or .xml",
+            where=path,
+            do="Leave out the other options.",
+        )
     if precision == "int8":
         if calibrate is None:
             raise ModelError("int8 needs clips to calibrate on", where=path, do=INT8)
@@ -136,17 +166,22 @@ def _frames(net: Net, clips: int, frames: int | None = None) -> Tensor:
     return example(torch.uint8, (clips, frames or net.input.frames, *net.input.size, 3))
 
 
-def _exported(
-    module: FromFrames, frames: Tensor, name: str, time: str
-) -> torch.export.ExportedProgram:
+def _open(time: str) -> dict[str, Any]:
+    """The sizes of `frames` that are left open."""
     shape: dict[int, Any] = {0: torch.export.Dim("clips", min=1)}
     if time == "any":
         shape[1] = torch.export.Dim.DYNAMIC
+    return {"frames": shape}
+
+
+def _exported(
+    module: nn.Module, given: tuple[Tensor, ...], name: str, sizes: dict[str, Any] | None = None
+) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
-            return torch.export.export(module, (frames,), dynamic_shapes={"frames": shape})
+            return torch.export.export(module, given, dynamic_shapes=sizes)
     except Exception as error:  # whatever the compiler raises, it cannot take the network
-        do = "Export it with time 'fixed'." if time == "any" else ""
+        do = "Export it with time 'fixed'." if sizes and 1 in sizes["frames"] else ""
         raise ModelError(
             f"torch.export cannot take it ({_why(error)})", where=name, do=do
         ) from error
@@ -181,16 +216,20 @@ def _checked(full: Path, module: FromFrames, net: Net, least: int | None, path: 
     apart = 0.0
     for clips, length in [(2, usual), *((1, length) for length in sorted(lengths))]:
         found = _apart(run, module, _frames(net, clips, length))
-        # Written so that a NaN fails.
-        if not found <= BOUND:
-            what = f"the file's answers differ from the network's by {found:.2g} of the largest, "
-            what += f"{BOUND:g} may be"
-            if length != usual:
-                what = f"clips of {length} frames will not do: {what}"
-            do = "Take another format." if length == usual else "Export it with time 'fixed'."
-            raise ModelError(what, where=path, do=do)
+        what, do = "the file's answers", "Take another format."
+        if length != usual:
+            what = f"clips of {length} frames will not do: {what}"
+            do = "Export it with time 'fixed'."
+        _judge(found, what, path, do)
         apart = max(apart, found)
     return apart
+
+
+def _judge(apart: float, what: str, path: Path, do: str) -> None:
+    # Written so that a NaN fails.
+    if not apart <= BOUND:
+        what += f" differ from the network's by {apart:.2g} of the largest, {BOUND:g} may be"
+        raise ModelError(what, where=path, do=do)
 
 
 @torch.inference_mode()
@@ -203,7 +242,7 @@ def _apart(run: Callable[[Tensor], Tensor], module: FromFrames, frames: Tensor) 
     return difference(found, expected) if found.shape == expected.shape else math.inf
 
 
-def _about(net: Net, least: int | None) -> str:
+def _about(net: Net, least: int | None = None, stream: Streamed | None = None) -> str:
     return json.dumps(
         {
             "format": FORMAT,
@@ -214,6 +253,7 @@ def _about(net: Net, least: int | None) -> str:
             "multilabel": net.multilabel,
             "input": net.input.to_dict(),
             "least_frames": least,
+            "stream": stream and stream.to_dict(),
         }
     )
 
@@ -224,6 +264,15 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: str) -
 
 def _write_openvino(program: torch.export.ExportedProgram, path: Path, about: str) -> None:
     model = converted(program)
+    given = program.graph_signature.user_inputs
+    nodes = [node for node in program.graph.nodes if node.name in given]
+    sizes = {k: list(node.meta["val"].shape) for k, node in enumerate(nodes)}
+    # A step's are all known, which the converter leaves open; OpenVINO plans faster with them.
+    if all(isinstance(size, int) for shape in sizes.values() for size in shape):
+        model.reshape(sizes)
+    for ports, names in zip((model.inputs, model.outputs), graph_names(program), strict=True):
+        for port, name in zip(ports, names, strict=True):
+            port.get_tensor().add_names({name})
     model.set_rt_info(about, ["marey"])
     save(model, path)
 

@@ -59,13 +59,13 @@ def cache(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What was made the slow way, with torch."""
     asked: list[object] = []
-    plain = marey.runtime._made
+    plain = marey.runtime.make_ready
 
     def counted(*given: object) -> object:
         asked.append(given[0])
         return plain(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(marey.runtime, "_made", counted)
+    monkeypatch.setattr(marey.runtime, "make_ready", counted)
     return asked
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +47,8 @@ class Light:
 
 class Sum(Light):
     """A state: logits are the sum of all that was ever seen."""
+
+    answer, forgets = "mean", True
 
     def step(
         self, frames: NDArray[np.uint8], state: float | None
@@ -139,11 +143,11 @@ def test_a_state_belongs_to_its_source_and_can_be_forgotten() -> None:
     stream = Stream(Sum(), step=0.2, average=0.0)
     for k in range(3):
         found = stream.score({0: frames([1], k * 0.2), 1: frames([0], k * 0.2)})
-    assert [stream._states[source] for source in (0, 1)] == [3.0, 0.0]
+    assert [stream._memories[source]._states for source in (0, 1)] == [[3.0], [0.0]]
     assert found[0][0].window == Window(pytest.approx(0.4), pytest.approx(0.6))
     stream.forget(0)
-    assert 0 not in stream._states
-    assert stream._states[1] == 0.0
+    assert 0 not in stream._memories
+    assert stream._memories[1]._states == [0.0]
 
 
 def test_a_mean_over_answers_holds_no_more_of_them() -> None:
@@ -152,3 +156,94 @@ def test_a_mean_over_answers_holds_no_more_of_them() -> None:
         window, logits = mean.add(Window(k, k + 1), np.array([k], np.float32))
     assert window == Window(7, 10)
     assert logits == pytest.approx(8)
+
+
+class Ages(Sum):
+    """Its first logit is the sum of all that its state has seen, its second how many frames."""
+
+    forgets = False
+    input = replace(INPUT, frames=6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = 0
+
+    def step(self, frames: NDArray[np.uint8], state: Any) -> tuple[NDArray[np.float32], Any]:
+        assert frames.shape[0] == 1
+        total, age = state or (0.0, 0)
+        values = frames.mean((2, 3, 4), dtype=np.float32)[0]
+        self.frames += len(values)
+        sums = total + np.cumsum(values)
+        ages = age + np.arange(1, len(values) + 1)
+        logits = np.stack([sums, ages], -1)[None].astype(np.float32)
+        return logits, (float(sums[-1]), int(ages[-1]))
+
+
+def logits_of(stream: Stream, cuts: list[int], values: list[int]) -> NDArray[np.float32]:
+    """What each frame's answer is, before it is a score; sigmoids are undone."""
+    left, found = frames(values), []
+    for cut in cuts:
+        found += [scores.p for scores in stream.score({0: left[:cut]})[0]]
+        left = left[cut:]
+    p = np.array(found, np.float64)
+    return np.asarray(np.log(p / (1 - p)), np.float32)
+
+
+def test_what_does_not_forget_is_begun_anew_at_the_age_of_a_clip() -> None:
+    network = Ages()
+    stream = Stream(network, step=0.2, average=0.0)
+    found = logits_of(stream, [1] * 24, [1] * 24)
+    ages = [1, 2, 3, 4, 5, 6, *[4, 5, 6] * 6]
+    np.testing.assert_allclose(found[:, 1], ages, atol=1e-2)
+    np.testing.assert_allclose(found[:, 0], ages, atol=1e-2)  # and it has seen these frames
+    assert network.frames == 3 + 2 * 21  # twice a frame, once two states are there
+    assert max(age for _, age in stream._memories[0]._states) <= 6
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.data())
+def test_it_is_begun_anew_at_the_same_frames_in_any_chunks(
+    values: list[int], data: st.DataObject
+) -> None:
+    cuts: list[int] = []
+    while (left := len(values) - sum(cuts)) > 0:
+        cuts.append(data.draw(st.integers(1, min(left, 12))))
+    found = logits_of(Stream(Ages(), step=0.2, average=0.0), cuts, values)
+    at_once = logits_of(Stream(Ages(), step=0.2, average=0.0), [1] * len(values), values)
+    np.testing.assert_allclose(found, at_once, atol=1e-3)
+    # The older of two states: what it has seen are the last frames, as many as it says.
+    for k, (total, age) in enumerate(at_once):
+        start = k + 1 - round(age)
+        assert total == pytest.approx(sum(values[start : k + 1]), rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("frames_of_clip", [1, 2, 5])
+def test_a_clip_of_any_length_has_an_age(frames_of_clip: int) -> None:
+    network = Ages()
+    network.input = replace(INPUT, frames=frames_of_clip)
+    stream = Stream(network, step=0.2, average=0.0)
+    ages = logits_of(stream, [3, 4, 5], [0] * 12)[:, 1].round()
+    assert ages.max() == max(2, 2 * (frames_of_clip // 2))
+    assert (ages[frames_of_clip:] > frames_of_clip // 2).all()
+
+
+def test_the_last_answer_is_of_all_that_its_state_has_seen() -> None:
+    class Last(Ages):
+        answer = "last"
+
+    stream = Stream(Last(), step=0.2)
+    found = [scores for k in range(12) for scores in stream.score({0: frames([1], k * 0.2)})[0]]
+    ages = [1, 2, 3, 4, 5, 6, *[4, 5, 6] * 2]
+    spans = [scores.window for scores in found]
+    assert [round((span.end - span.start) / 0.2) for span in spans] == ages
+    assert [span.end for span in spans] == pytest.approx([0.2 * k for k in range(1, 13)])
+    averaged = Stream(Last(), step=0.2, average=0.35)
+    *_, scores = (s for k in range(6) for s in averaged.score({0: frames([1], k * 0.2)})[0])
+    assert scores.p[0] == pytest.approx(1 / (1 + np.exp(-(3 + 4 + 5 + 6) / 4)), abs=1e-3)
+
+
+def test_the_mean_over_a_clip_is_the_answer_of_the_others() -> None:
+    stream = Stream(Sum(), step=0.2)
+    for k in range(6):
+        (scores,) = stream.score({0: frames([1], k * 0.2)})[0]
+    assert scores.p[0] == pytest.approx(1 / (1 + np.exp(-(3 + 4 + 5 + 6) / 4)), abs=1e-3)
+    assert scores.window == Window(pytest.approx(0.4), pytest.approx(1.2))

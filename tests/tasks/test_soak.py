@@ -99,6 +99,7 @@ class Numbers:
     labels = ("first half", "second half")
     multilabel = False
     warnings: tuple[str, ...] = ()
+    answer, forgets = "mean", True
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds  # that a run takes
@@ -213,7 +214,7 @@ def test_a_state_for_hours(looping: Callable[[int], None], seconds: float) -> No
     counts = moment.counts
     assert counts.read == 8 * ROUND
     assert counts.dropped == 0
-    assert scorer._states[0] == len(network.seen)
+    assert scorer._memories[0]._states == [len(network.seen)]
     assert all(b == (a + 1) % ROUND for a, b in pairwise(network.seen))
     # Each run looks at what came in the one before.
     assert max(lags) <= 2 * seconds + 0.04 + 1e-6

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from marey.nn.causal import Memory
 from marey.nn.time import fold, unfold
 
 
@@ -65,6 +67,10 @@ class Mean(Head):
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(self.per_frame(x).mean(2))
 
+    def step(self, x: Tensor, memory: Memory) -> Tensor:
+        """N C T H W → N T K, of each frame alone; their mean is the answer to the clip."""
+        return self.logits(self.per_frame(x).transpose(1, 2))
+
 
 class Segments(Head):
     """The means of `parts` equal spans of time, side by side: keeps the order of what happens."""
@@ -117,6 +123,20 @@ class Recurrent(Head):
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.rnn(self.per_frame(x).transpose(1, 2))  # N T width
         return self.logits(states.mean(1))
+
+    def step(self, x: Tensor, memory: Memory) -> Tensor:
+        """N C T H W → N T K, after each frame; their mean is the answer to the clip."""
+        features = self.per_frame(x).transpose(1, 2)
+        kept = 2 if isinstance(self.rnn, nn.LSTM) else 1  # an LSTM also has its cell
+        start = features.new_zeros(len(features), kept, self.rnn.hidden_size)
+        held = memory.take(start).transpose(0, 1).contiguous()
+        if isinstance(self.rnn, nn.LSTM):
+            states, (last, cell) = self.rnn(features, (held[:1], held[1:]))
+            held = torch.cat([last, cell])
+        else:
+            states, held = self.rnn(features, held)
+        memory.keep(held.transpose(0, 1))
+        return self.logits(states)
 
 
 class Temporal(Head):

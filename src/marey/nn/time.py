@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
+from marey.nn.causal import Memory
 
 Ends = Literal["zeros", "replicate", "causal"]
 """What a kernel sees beyond a clip: zeros on both sides, the end frames again, or zeros before the
@@ -42,13 +43,13 @@ class Clock:
     """How many clips, and frames of each, lie in the batch: written by `Folded`, read by layers.
 
     One clock belongs to one network and one forward pass at a time; two threads that call the same
-    network with different batches need a copy each. `past` is the memory of a stream: for each
-    layer the last frames that it saw (`marey.nn.stream`); None outside of a stream.
+    network with different batches need a copy each. `memory` is what causal layers keep of a
+    stream (`marey.nn.causal`); None outside of one.
     """
 
     clips: int = 1
     frames: int | None = None
-    past: dict[int, Tensor] | None = field(default=None, repr=False)
+    memory: Memory | None = field(default=None, repr=False)
 
 
 class Folded(nn.Module):
@@ -133,14 +134,13 @@ class OverTime(nn.Module):
             first, last = pixels[:, :1], pixels[:, -1:]
             around = [first] * self.before, [last] * self.after
             pixels = torch.cat([*around[0], pixels, *around[1]], 1)
-        elif self.ends == "zeros" or self.clock.past is None:
+        elif self.ends == "zeros" or self.clock.memory is None or not self.before:
             pixels = F.pad(pixels, (0, 0, 0, 0, 0, 0, self.before, self.after))
         else:
-            earlier = self.clock.past.get(id(self))
-            if earlier is None:
-                earlier = torch.zeros_like(pixels[:, :1]).expand(-1, self.before, -1, -1, -1)
-            pixels = torch.cat([earlier, pixels], 1)
-            self.clock.past[id(self)] = pixels[:, pixels.shape[1] - self.before :]
+            memory = self.clock.memory
+            nothing = pixels.new_zeros(len(pixels), self.before, *pixels.shape[2:])
+            pixels = torch.cat([memory.take(nothing), pixels], 1)
+            memory.keep(pixels[:, -self.before :])
         return pixels.permute(0, 1, 4, 2, 3)
 
     def extra_repr(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +94,8 @@ def compile(
     A bare name takes its default weights, or is refused: random weights label nothing. Raises
     ModelError for an unknown runtime or precision, or one that this machine does not have.
     """
-    _one_of("runtime", runtime, RUNTIMES)
-    _one_of("precision", precision, PRECISIONS)
+    one_of("runtime", runtime, RUNTIMES)
+    one_of("precision", precision, PRECISIONS)
     if options and (not isinstance(model, str | os.PathLike) or Path(model).suffix in FILES):
         raise ModelError("options are for a network given by its name; this one is made already")
     if compiled:
@@ -109,24 +109,41 @@ def compile(
                 where=model,
                 do="Name the network that it was made from, or its checkpoint folder.",
             )
-        return _of_file(Path(model), runtime, precision, threads)
+        file = open_file(Path(model), runtime, precision, threads)
+        file.need_clips()
+        return file
     if precision == "int8":
         from marey.runtime.file import INT8
 
         raise ModelError("int8 is for files, calibrated on clips when they are written", do=INT8)
     options = dict(options or {})
     how = runtime, precision, batch, threads, device, compiled, options, features
-    make = partial(_made, model, *how)
-    on_cpu = runtime == "openvino" or (runtime == "auto" and device is None)
-    if not isinstance(model, str | os.PathLike) or not on_cpu or find_spec("openvino") is None:
+    make = partial(make_ready, model, *how)
+    if not isinstance(model, str | os.PathLike) or (device is not None and runtime == "auto"):
+        return make()
+    return by_name(model, make, runtime, precision, batch, threads, options, features)
+
+
+def by_name(
+    name: str | os.PathLike[str],
+    make: Callable[[], NetRuntime],
+    runtime: str,
+    precision: str,
+    batch: int = 1,
+    threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    features: bool = False,
+) -> NetRuntime | KeptRuntime:
+    """What `make` gives, or what an earlier call for the same name has left."""
+    if runtime not in ("auto", "openvino") or find_spec("openvino") is None:
         return make()
     from marey.runtime._kept import Asked, kept
 
-    asked = Asked(model, runtime, precision, batch, json.dumps(options, sort_keys=True), features)
-    return kept(asked, threads, make)
+    text = json.dumps(dict(options or {}), sort_keys=True)
+    return kept(Asked(name, runtime, precision, batch, text, features), threads, make)
 
 
-def _made(
+def make_ready(
     model: str | os.PathLike[str] | Net,
     runtime: str,
     precision: str,
@@ -135,8 +152,9 @@ def _made(
     device: str | None,
     compiled: bool,
     options: Mapping[str, Any],
-    features: bool,
+    features: bool = False,
 ) -> NetRuntime:
+    """What `compile` gives for a network that nothing is kept of."""
     from marey.models._registry import create_model, default_weights
     from marey.runtime.torch import TorchRuntime, has_cuda
 
@@ -147,7 +165,12 @@ def _made(
 
         model = Embedding(model)
     if runtime == "auto" and device is None and not has_cuda():
-        return _fastest_on_cpu(model, precision, batch, threads)
+        return fastest_on_cpu(
+            model.name,
+            precision,
+            partial(_by_openvino, model, precision, batch, threads),
+            partial(TorchRuntime, model, precision=precision, threads=threads),
+        )
     if runtime == "openvino":
         return _by_openvino(model, precision, batch, threads)
     if runtime == "onnx":
@@ -157,26 +180,34 @@ def _made(
     return TorchRuntime(model, device, precision=precision, threads=threads, compiled=compiled)
 
 
-def _fastest_on_cpu(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
+class _Noted(Protocol):
+    notes: list[str]
+
+
+Made = TypeVar("Made", bound=_Noted)
+
+
+def fastest_on_cpu(
+    name: str, precision: str, by_openvino: Callable[[], Made], by_torch: Callable[[], Made]
+) -> Made:
     """OpenVINO if it takes the network; else torch, with a note that reports repeat."""
     from marey.runtime.openvino import DiffersError, RefusedError
-    from marey.runtime.torch import TorchRuntime
 
     try:
-        return _by_openvino(net, precision, batch, threads)
+        return by_openvino()
     except DiffersError as error:
         if precision != "auto":
             raise
         note = error.what
     except (MissingExtraError, RefusedError) as error:
         note = error.what
-    made = TorchRuntime(net, precision=precision, threads=threads)
-    made.notes.append(f"{net.name}: runs in torch, slower: {note}")
+    made = by_torch()
+    made.notes.append(f"{name}: runs in torch, slower: {note}")
     return made
 
 
 def _by_openvino(net: Net, precision: str, batch: int, threads: int | None) -> NetRuntime:
-    _need_openvino()
+    need_openvino()
     from marey.runtime.openvino import OpenVinoRuntime
 
     return OpenVinoRuntime(
@@ -184,7 +215,8 @@ def _by_openvino(net: Net, precision: str, batch: int, threads: int | None) -> N
     )
 
 
-def _of_file(path: Path, runtime: str, precision: str, threads: int | None) -> FileRuntime:
+def open_file(path: Path, runtime: str, precision: str, threads: int | None) -> FileRuntime:
+    """The file at `path`, ready to run: clips, or the steps of a stream."""
     if runtime == "torch" or (runtime == "onnx" and path.suffix != ".onnx"):
         raise ModelError(
             f"a {path.suffix} file is not run by runtime {runtime!r}",
@@ -199,17 +231,18 @@ def _of_file(path: Path, runtime: str, precision: str, threads: int | None) -> F
         if runtime == "auto":
             made.notes.append(f"{path}: runs in ONNX Runtime: OpenVINO is not installed")
         return made
-    _need_openvino()
+    need_openvino()
     from marey.runtime.file import FileRuntime
 
     return FileRuntime(path, precision, threads=threads)
 
 
-def _need_openvino() -> None:
+def need_openvino() -> None:
     if find_spec("openvino") is None:
         raise MissingExtraError("OpenVINO is not installed", do="Run: pip install openvino")
 
 
-def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
+def one_of(what: str, given: str, known: tuple[str, ...]) -> None:
+    """ModelError for what is not `known`."""
     if given not in known:
         raise ModelError(f"no {what} is called {given!r}", do=f"Choose one of: {', '.join(known)}.")

@@ -62,8 +62,13 @@ WRITABLE = "Set MAREY_CACHE to a folder that may be written to."
 
 
 def graph_name(kind: str, shape: tuple[int, ...], precision: str) -> str:
-    """What a graph is called among those of its network; `kind` is `frames` or `clips`."""
+    """What a graph is called among those of its network; `kind` is `frames`, `clips` or `step`."""
     return "x".join(map(str, (kind, *shape))) + f"-{precision}"
+
+
+def step_name(size: tuple[int, int], precision: str) -> str:
+    """What the graph of a step is called: one frame of `size` of one stream."""
+    return graph_name("step", (1, 1, *size, 3), precision)
 
 
 def made_by() -> list[object]:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from marey.errors import ModelError, OutputError
 from marey.files import Stamp, cache_folder, make_folder, whole_file
-from marey.runtime._cache import WRITABLE, GraphCache, code, graph_name, made_by
+from marey.runtime._cache import WRITABLE, GraphCache, code, graph_name, made_by, step_name
 from marey.runtime._openvino import BOUNDS, NAMES, Request, compiled
+from marey.runtime.stream import OneByOne, Streamed, StreamRuntime
 from marey.types import Input, ModelCard
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from marey.models._net import Net
     from marey.runtime._net import NetRuntime
+    from marey.runtime._steps import OpenVinoSteps
     from marey.runtime.openvino import OpenVinoRuntime
 
 # What may change which weights a name means, and whether torch finds a GPU, beside files.
@@ -50,6 +52,7 @@ class Asked(NamedTuple):
     batch: int
     options: str = "{}"  # JSON
     features: bool = False
+    step: bool = False  # a step of a stream, not clips
 
     def note(self) -> Path:
         """Where the note of it is; versions and processors have one each."""
@@ -73,13 +76,17 @@ class Note:
     files: tuple[Stamp, ...]
     code: str
     around: dict[str, Any]
+    streams: bool  # whether the network could also run frame by frame
+    step: Streamed | None = None  # of the graph of a step
 
     @classmethod
-    def of(cls, made: OpenVinoRuntime, batch: int) -> Note | None:
+    def of(cls, made: OpenVinoRuntime | OpenVinoSteps, batch: int = 1) -> Note | None:
         """None where a later call would say something else, or where the files are not known."""
         load = made.net.report.load
         if load is None or not load.files or load.pinned:
             return None
+        from marey.models._stream import obstacle
+
         (precision,) = (short for short, name in NAMES.items() if name == made.precision)
         return cls(
             folder=made.cache.folder.name,
@@ -91,6 +98,8 @@ class Note:
             files=load.files,
             code=code(),
             around=_around(),
+            streams=obstacle(made.net) is None,
+            step=getattr(made, "streamed", None),
         )
 
     @classmethod
@@ -109,6 +118,7 @@ class Note:
                     "labels": labels,
                     "warnings": tuple(said["warnings"]),
                     "files": tuple(Stamp(*stamp) for stamp in said["files"]),
+                    "step": said["step"] and Streamed.from_dict(said["step"]),
                 }
             )
         except (OSError, ValueError, KeyError, TypeError):
@@ -126,24 +136,51 @@ class Note:
         """Whether the files that the weights were read from are still the same."""
         return all(Stamp.of(stamp.path) == stamp for stamp in self.files)
 
+    def request(self, name: str, threads: int | None) -> Request | None:
+        """The graph of that name, ready; None where it is not there, or damaged."""
+        found = GraphCache(cache_folder() / "graphs" / self.folder).read(name)
+        if found is None or not found[1] <= BOUNDS[self.precision]:
+            return None
+        try:
+            return Request(compiled(found[0], self.precision, threads))
+        except RuntimeError:
+            return None
+
 
 def kept(
     asked: Asked, threads: int | None, make: Callable[[], NetRuntime]
 ) -> NetRuntime | KeptRuntime:
     """What `make` gives, or without calling it what an earlier call has left."""
-    path = asked.note()
-    if (note := Note.read(path)) and (found := KeptRuntime(note, threads, make)).ready():
+    if (note := Note.read(asked.note())) and (found := KeptRuntime(note, threads, make)).ready():
         return found
     made = make()
     from marey.runtime.openvino import OpenVinoRuntime
 
-    if isinstance(made, OpenVinoRuntime) and (note := Note.of(made, asked.batch)):
+    if isinstance(made, OpenVinoRuntime):
+        leave_note(asked, made)
+    return made
+
+
+def leave_note(asked: Asked, made: OpenVinoRuntime | OpenVinoSteps) -> None:
+    """So that the same is found the next time; that this could not be is noted in `made`."""
+    if note := Note.of(made, asked.batch):
         try:
-            note.write(path)
+            note.write(asked.note())
         except OutputError as error:
             if not made.notes:  # where the graph could not be written either, that is said already
                 made.notes.append(str(error))
-    return made
+
+
+def kept_stream(asked: Asked, threads: int | None) -> StreamRuntime | None:
+    """The steps of a network that an earlier call has left."""
+    note = Note.read(asked.note())
+    if note is None or note.step is None:
+        return None
+    request = note.request(step_name(note.card.input.size, note.precision), threads)
+    if request is None:
+        return None
+    steps = OneByOne(request, note.step.state)
+    return StreamRuntime(steps, note.step, note.card, note.labels, note.warnings)
 
 
 class KeptRuntime:
@@ -155,7 +192,6 @@ class KeptRuntime:
 
     def __init__(self, note: Note, threads: int | None, make: Callable[[], NetRuntime]) -> None:
         self._note, self._threads, self._make = note, threads, make
-        self._cache = GraphCache(cache_folder() / "graphs" / note.folder)
         self._requests: dict[tuple[int, ...], Request | None] = {}
         self._made: NetRuntime | None = None
         self._making = Lock()
@@ -213,18 +249,9 @@ class KeptRuntime:
     def _request(self, shape: tuple[int, ...]) -> Request | None:
         with self._making:
             if shape not in self._requests:
-                self._requests[shape] = self._compiled(shape)
+                name = graph_name("frames", shape, self._note.precision)
+                self._requests[shape] = self._note.request(name, self._threads)
             return self._requests[shape]
-
-    def _compiled(self, shape: tuple[int, ...]) -> Request | None:
-        precision = self._note.precision
-        found = self._cache.read(graph_name("frames", shape, precision))
-        if found is None or not found[1] <= BOUNDS[precision]:
-            return None
-        try:
-            return Request(compiled(found[0], precision, self._threads))
-        except RuntimeError:
-            return None
 
     def _itself(self) -> NetRuntime:
         with self._making:

@@ -36,11 +36,17 @@ class Session:
             )
         except Exception as error:  # its errors have no class in common
             raise RuntimeError(str(error)) from error
-        (self._input,) = (one.name for one in self._session.get_inputs())
+        self._inputs = [one.name for one in self._session.get_inputs()]
 
     def __call__(self, given: NDArray[Any]) -> NDArray[np.float32]:
         """The graph's answer to its one input."""
-        return np.asarray(self._session.run(None, {self._input: np.ascontiguousarray(given)})[0])
+        return self.all(given)[0]
+
+    def all(self, *given: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """All outputs for all inputs."""
+        inputs = map(np.ascontiguousarray, given)
+        found = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        return [np.asarray(one) for one in found]
 
     def note(self, key: str) -> str | None:
         """What the graph's file says under `key`."""
@@ -64,7 +70,7 @@ class OnnxFileRuntime(FileRuntime):
         super().__init__(path, threads=threads)
 
     def _open(self, threads: int | None) -> str | None:
-        self._request = session = Session(self.path, threads)
+        self._graph = session = Session(self.path, threads)
         return session.note("marey")
 
 

@@ -41,10 +41,15 @@ class Request:
         self._request, self._turn = request, Lock()
 
     def __call__(self, given: NDArray[Any]) -> NDArray[np.float32]:
-        """The graph's answer to its one input; a copy, as the next is written to the same place."""
+        """The graph's answer to its one input."""
+        return self.all(given)[0]
+
+    def all(self, *given: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """All outputs for all inputs; copies, as the next ones are written to the same places."""
+        inputs = [np.ascontiguousarray(one) for one in given]
         with self._turn:
-            found = self._request.infer([np.ascontiguousarray(given)], share_inputs=True)[0]
-            return np.array(found, np.float32)
+            found = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+            return [np.array(found[k], np.float32) for k in range(len(found))]
 
 
 def compiled(model: Any, precision: str, threads: int | None) -> Any:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
 from marey.runtime._openvino import NAMES, Request, compiled, core
+from marey.runtime.stream import Graph, OneByOne, Streamed, StreamRuntime
 from marey.types import Input, ModelCard
 
 FORMAT = "marey.export/1"
+
+
+class Engine(Graph, Protocol):
+    """A graph ready to compute, as OpenVINO or ONNX Runtime does it."""
+
+    def __call__(self, given: NDArray[Any], /) -> NDArray[np.float32]: ...
 
 
 class FileRuntime:
@@ -25,10 +32,12 @@ class FileRuntime:
     asked for. Labels and input are in the file, also the fewest frames of a clip where it takes any
     number of them. Several threads take turns. Raises ModelError for a file that is not there, is
     damaged, says nothing of its frames, or is asked for int8 and is not.
+
+    `stream` gives what runs a file that was exported as a step.
     """
 
     runtime = "openvino cpu"
-    _request: Callable[[NDArray[Any]], NDArray[np.float32]]
+    _graph: Engine
 
     def __init__(
         self, path: str | os.PathLike[str], precision: str = "auto", *, threads: int | None = None
@@ -48,12 +57,33 @@ class FileRuntime:
         self._int8: Mapping[str, Any] | None = about.get("int8")
         if precision == "int8" and self._int8 is None:
             raise ModelError("is not in int8", where=self.path, do=INT8)
+        self.streamed = Streamed.from_dict(said) if (said := about.get("stream")) else None
         self.notes: list[str] = []
+
+    def stream(self) -> StreamRuntime:
+        """Its steps; ModelError for a file that takes clips."""
+        if self.streamed is None:
+            raise ModelError(
+                "takes whole clips, not frame by frame",
+                where=self.path,
+                do="Write it with `marey export --stream`.",
+            )
+        steps = OneByOne(self._graph, self.streamed.state)
+        return StreamRuntime(steps, self.streamed, self.card(), self.labels, self.warnings)
+
+    def need_clips(self) -> None:
+        """ModelError for a file that takes frame by frame."""
+        if self.streamed is not None:
+            raise ModelError(
+                "is a step of a stream: it takes frame by frame, not clips",
+                where=self.path,
+                do="Give it to `marey watch`, or export the network without --stream.",
+            )
 
     def _open(self, threads: int | None) -> str | None:
         """Make the file ready, and give what it says of itself; RuntimeError if that fails."""
         model = core().read_model(self.path)
-        self._request = Request(compiled(model, self._precision, threads))
+        self._graph = Request(compiled(model, self._precision, threads))
         return _said(model)
 
     @property
@@ -65,6 +95,7 @@ class FileRuntime:
 
     def __call__(self, frames: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """N T H W 3, of the size that `input` asks for → N K, logits."""
+        self.need_clips()
         least: int | None = self.about.get("least_frames")
         length = self.input.frames
         if least is not None and frames.ndim == 5:
@@ -76,7 +107,7 @@ class FileRuntime:
                 f"takes frames, uint8 N x {needed}; got {frames.dtype} {frames.shape}",
                 where=self.path,
             )
-        return self._request(frames)
+        return self._graph(frames)
 
     def card(self) -> ModelCard:
         return ModelCard(
@@ -94,8 +125,8 @@ class FileRuntime:
 def read_about(text: str | None, path: Path) -> Mapping[str, Any]:
     """What the writer said of the network: name, licence, classes, labels, multilabel, input.
 
-    Also `least_frames` where clips may have any number of frames from there on, and `int8`, what a
-    quantised file lost.
+    Also `least_frames` where clips may have any number of frames from there on, `int8`, what a
+    quantised file lost, and `stream`, how the answers of a step follow and what state it keeps.
     """
     if text is None:
         raise ModelError("says nothing of its labels and frames", where=path, do=_AGAIN)

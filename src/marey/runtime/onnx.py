@@ -21,7 +21,15 @@ from marey.models._net import Net
 from marey.runtime._cache import GraphCache, graph_name
 from marey.runtime._net import NetRuntime
 from marey.runtime._onnxruntime import INSTALL, NAME, Session, need_onnxruntime, only_float32
-from marey.runtime.openvino import FromFrames, difference, example, folder_of, judge, refused
+from marey.runtime.openvino import (
+    FromFrames,
+    difference,
+    example,
+    folder_of,
+    graph_names,
+    judge,
+    refused,
+)
 
 _LIBRARIES = (
     *("marey", "torch", "timm", "torchvision", "numpy"),
@@ -127,15 +135,16 @@ def convert(module: torch.nn.Module, given: Tensor, name: str) -> bytes:
 
 
 def graph_of(program: torch.export.ExportedProgram, about: str | None = None) -> bytes:
-    """An ONNX file of what `torch.export` made, `frames` to `logits`; `about` is noted in it.
+    """An ONNX file of what `torch.export` made, with `graph_names`; `about` is noted in it.
 
     MissingExtraError where what writes it is not installed.
     """
     _need_converter()
+    inputs, outputs = graph_names(program)
     made = torch.onnx.export(
         program,
-        input_names=["frames"],
-        output_names=["logits"],
+        input_names=inputs,
+        output_names=outputs,
         dynamo=True,
         verbose=False,
     )

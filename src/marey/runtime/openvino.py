@@ -7,7 +7,9 @@ one shape; other shapes are converted when they first come.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -73,15 +75,9 @@ class OpenVinoRuntime(NetRuntime):
         self.cache = graphs_of(net)
         self._graphs: dict[tuple[torch.dtype, tuple[int, ...]], Graph] = {}
         self._making = Lock()
-        self._precision = precision or fastest()
         first = torch.uint8, (batch, net.input.frames, *net.input.size, 3)
-        try:
-            graph = self._graph(*first)
-        except DiffersError:
-            if precision or self._precision == "f32":
-                raise
-            self._precision = "f32"
-            graph = self._graph(*first)
+        self._precision, graph = first_that_fits(precision, partial(self._compiled, *first))
+        self._graphs[first] = graph
         self.precision = NAMES[self._precision]
         self.difference = graph.difference
 
@@ -101,40 +97,80 @@ class OpenVinoRuntime(NetRuntime):
     def _graph(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
         with self._making:
             if (dtype, shape) not in self._graphs:
-                self._graphs[dtype, shape] = self._compiled(dtype, shape)
+                self._graphs[dtype, shape] = self._compiled(dtype, shape, self._precision)
             return self._graphs[dtype, shape]
 
-    def _compiled(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Graph:
-        kind = "frames" if dtype == torch.uint8 else "clips"
-        name = graph_name(kind, shape, self._precision)
-        if kept := self.cache.read(name):
-            model, apart = kept
-            judge("OpenVINO", self.net.name, self._precision, apart)
-            request = self._request(model)
-        else:
-            module = FromFrames(self.net).eval() if dtype == torch.uint8 else self.net
-            given = example(dtype, shape)
-            model = convert(module, given, self.net.name)
-            request = self._request(model)
-            found = torch.from_numpy(request(given.numpy()))
-            with torch.inference_mode():
-                apart = difference(found, module(given))
-            try:
-                self.cache.write(name, model, apart)
-            except OutputError as error:
-                self.notes.append(str(error))
-            # What is read back is laid out otherwise, and rounds otherwise: take it at once, so
-            # that the first run gives the same numbers as all later ones.
-            if again := self.cache.read(name):
-                request = self._request(again[0])
-            judge("OpenVINO", self.net.name, self._precision, apart)
-        return Graph(request, apart)
+    def _compiled(self, dtype: torch.dtype, shape: tuple[int, ...], precision: str) -> Graph:
+        frames = dtype == torch.uint8
+        module, given = FromFrames(self.net).eval() if frames else self.net, example(dtype, shape)
+        return made_graph(
+            self.cache,
+            graph_name("frames" if frames else "clips", shape, precision),
+            make=lambda: convert(module, given, self.net.name),
+            apart=lambda ask: _apart(ask, module, given),
+            net=self.net.name,
+            precision=precision,
+            threads=self._threads,
+            notes=self.notes,
+        )
 
-    def _request(self, model: Any) -> Request:
+
+def first_that_fits(precision: str | None, make: Callable[[str], Graph]) -> tuple[str, Graph]:
+    """The precision asked for, else the fastest whose answers stay within its bound; its graph."""
+    chosen = precision or fastest()
+    try:
+        return chosen, make(chosen)
+    except DiffersError:
+        if precision or chosen == "f32":
+            raise
+    return "f32", make("f32")
+
+
+def made_graph(
+    cache: GraphCache,
+    name: str,
+    *,
+    make: Callable[[], Any],
+    apart: Callable[[Request], float],
+    net: str,
+    precision: str,
+    threads: int | None,
+    notes: list[str],
+) -> Graph:
+    """The graph called `name`, from the cache, or made, compared with its network and kept.
+
+    `apart` says how far its answers are from those of the network, `net`; RefusedError if too far,
+    or where OpenVINO cannot run it. That it could not be kept is noted.
+    """
+
+    def ready(model: Any) -> Request:
         try:
-            return Request(compiled(model, self._precision, self._threads))
+            return Request(compiled(model, precision, threads))
         except RuntimeError as error:
-            raise refused("OpenVINO", self.net.name, error) from error
+            raise refused("OpenVINO", net, error) from error
+
+    if kept := cache.read(name):
+        model, found = kept
+        judge("OpenVINO", net, precision, found)
+        return Graph(ready(model), found)
+    model = make()
+    request = ready(model)
+    found = apart(request)
+    try:
+        cache.write(name, model, found)
+    except OutputError as error:
+        notes.append(str(error))
+    # What is read back is laid out otherwise, and rounds otherwise: take it at once, so that the
+    # first run gives the same numbers as all later ones.
+    if again := cache.read(name):
+        request = ready(again[0])
+    judge("OpenVINO", net, precision, found)
+    return Graph(request, found)
+
+
+@torch.inference_mode()
+def _apart(request: Request, module: nn.Module, given: Tensor) -> float:
+    return difference(torch.from_numpy(request(given.numpy())), module(given))
 
 
 def judge(engine: str, name: str, precision: str, apart: float) -> None:
@@ -160,18 +196,25 @@ def folder_of(net: Net, by: list[object]) -> Path:
     return cache_folder() / "graphs" / name
 
 
-def convert(module: nn.Module, given: Tensor, name: str) -> Any:
+def convert(module: nn.Module, given: Tensor | tuple[Tensor, ...], name: str) -> Any:
     """The graph of a network for inputs like `given`; RefusedError where there is none."""
+    inputs = given if isinstance(given, tuple) else (given,)
     try:
         # What the tools warn of, they warn of their own code.
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = converted(torch.export.export(module, (given,)))
+            model = converted(torch.export.export(module, inputs))
             # Left open by the converter; OpenVINO plans, and runs, faster where it is known.
-            model.reshape(tuple(given.shape))
+            model.reshape({k: tuple(one.shape) for k, one in enumerate(inputs)})
             return model
     except Exception as error:  # whatever two compilers raise, the network still runs in torch
         raise refused("OpenVINO", name, error) from error
+
+
+def graph_names(program: torch.export.ExportedProgram) -> tuple[list[str], list[str]]:
+    """The inputs and outputs, in files: `frames` to `logits`; a step has its state beside them."""
+    states = [f"state_{k}" for k in range(len(program.graph_signature.user_inputs) - 1)]
+    return ["frames", *states], ["logits", *(f"next_{state}" for state in states)]
 
 
 def refused(engine: str, name: str, error: Exception) -> RefusedError:

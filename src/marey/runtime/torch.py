@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from threading import Lock
 from typing import Any
@@ -75,10 +75,16 @@ class TorchRuntime(NetRuntime):
         return self._logits(self._moved(clips.float().movedim(1, -1)).movedim(-1, 1))
 
     def _logits(self, clips: Tensor) -> Tensor:
-        half = torch.autocast(self.device.type, self._half, enabled=self._half is not None)
-        with self._turn, half, self._around():
+        with self._computing():
             logits: Tensor = self._run(clips)
         return logits.float()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """One thread at a time, in the numbers that were asked for."""
+        half = torch.autocast(self.device.type, self._half, enabled=self._half is not None)
+        with self._turn, half, self._around():
+            yield
 
     def _moved(self, x: Tensor) -> Tensor:
         if self._staging is None or x.device.type != "cpu":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.runtime import Runtime
-from marey.types import Ranked, Score, Scores, Video
+from marey.types import ModelCard, Ranked, Score, Scores, Video
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds done and the seconds in all, None where nobody knows."""
@@ -60,7 +60,16 @@ def rank(p: NDArray[np.floating], labels: Sequence[str], top: int) -> tuple[Scor
     return tuple(Score(labels[k], float(p[k])) for k in order)
 
 
-def labels_of(runtime: Runtime) -> Sequence[str]:
+class Named(Protocol):
+    """A network ready to run, as far as its classes go."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+
+    def card(self) -> ModelCard: ...
+
+
+def labels_of(runtime: Named) -> Sequence[str]:
     """A name for each of the network's classes; those without a label go by their number.
 
     ModelError for one that was made ready to give features.

@@ -9,8 +9,8 @@ from dataclasses import replace
 from threading import Condition
 from threading import Event as Signal
 
-from marey.errors import ModelError
-from marey.runtime import Runtime, compile
+from marey.runtime import Runtime
+from marey.runtime.live import compile_live
 from marey.tasks._live_clips import SaveClips
 from marey.tasks._live_feed import Feed
 from marey.tasks._live_moment import Counts, Happened, Moment
@@ -42,6 +42,7 @@ def watch(
     *,
     policy: Policy | None = None,
     fast: bool = False,
+    windows: bool = False,
     step: float | None = None,
     average: float | None = None,
     top: int = 3,
@@ -67,11 +68,15 @@ def watch(
     which only a file allows. A file is played in real time, or `fast`, at any speed, and then by
     default with `all`.
 
-    A window is as long as the network's clip; one follows `step` seconds after another, by default
-    a quarter of it; `average` averages logits over so many seconds. `threshold` to `background`
+    A network that looks back only, given by its name, gets frame by frame and keeps a state for
+    each source; an answer comes every `step` seconds, by default four in the time of its clip, and
+    never more than one a frame. All others, and these with `windows`, look at windows as long as
+    the clip; one follows `step` seconds after another, by default a quarter of it. `average`
+    averages logits over so many seconds: by default over a clip's frames where their mean is the
+    network's answer to the clip, and else not at all. `threshold` to `background`
     make events of the scores as in `detect`, but for its suppression, which looks ahead. `clips`
-    keeps the video around them. A network with a `step` gets frame by frame and keeps a state for
-    each source; its answers are averaged over the length of its clip, if nothing else is asked for.
+    keeps the video around them. A network that was made ready is taken as it is: by `marey.compile`
+    for windows, by `marey.compile_stream` frame by frame.
 
     The generator ends with the sources, after `seconds`, or when `stop` is set: what is under way
     then is told as cut off. Closing it ends all without a word. A stream or camera that goes away
@@ -83,9 +88,9 @@ def watch(
     sources = _named_apart([find_source(each) for each in given])
     if not sources:
         raise ValueError("there is nothing to watch")
-    scorer, labels = _scorer(model, step, average)
+    runtime = compile_live(model, windows=windows) if isinstance(model, str) else model
     rules = Rules.of(
-        labels,
+        labels_of(runtime),
         threshold=threshold,
         thresholds=thresholds,
         leave=leave,
@@ -93,7 +98,7 @@ def watch(
         shortest=shortest,
         background=background,
     )
-    watching = _Watching(scorer, rules, top, tell, stop, clock or Clock())
+    watching = _Watching(_scorer(runtime, step, average), rules, top, tell, stop, clock or Clock())
     for each in sources:
         chosen = policy or ("all" if fast and each.kind == "file" else "latest")
         manner = Manner(fast, chosen != "all", patience, limits or Limits())
@@ -101,16 +106,10 @@ def watch(
     return watching.moments(seconds)
 
 
-def _scorer(
-    model: str | Runtime | Stepping, step: float | None, average: float | None
-) -> tuple[LiveScorer, Sequence[str]]:
-    """What looks at the clips, and the labels of what it says."""
-    runtime = compile(model) if isinstance(model, str) else model
-    if not isinstance(runtime, Stepping):
-        return Windows(runtime, step=step, average=average), labels_of(runtime)
-    if runtime.labels is None:
-        raise ModelError("a network with a state must have labels", do="Give them to it.")
-    return Stream(runtime, step=step, average=average), runtime.labels
+def _scorer(runtime: Runtime | Stepping, step: float | None, average: float | None) -> LiveScorer:
+    if isinstance(runtime, Stepping):
+        return Stream(runtime, step=step, average=average)
+    return Windows(runtime, step=step, average=average)
 
 
 def _named_apart(sources: Sequence[Source]) -> list[Source]:
