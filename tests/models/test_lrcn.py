@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from marey.models._cost import cost
-from marey.models._features import features
 from marey.models._net import Net
 from marey.models._registry import create_model
 
@@ -27,7 +26,7 @@ def by_hand(net: Net, cell: str, clip: Tensor) -> Tensor:
     one.load_state_dict({name.removesuffix("_l0"): value for name, value in own.items()})
     state, answers = None, []
     for frame in clip.split(1, 2):
-        state = one(features(net, frame), state)
+        state = one(net.body(frame).mean((2, 3, 4)), state)
         hidden = state[0] if cell == "lstm" else state
         answers.append(net.head.linear(hidden))
     return torch.stack(answers).mean(0)

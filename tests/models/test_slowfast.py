@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from marey.errors import WeightsError
 from marey.models._fair import Bottleneck
-from marey.models._features import features, stage_features
+from marey.models._features import stage_features
 from marey.models._info import model_info
 from marey.models._net import Net
 from marey.models._registry import create_model
@@ -133,7 +133,7 @@ def test_features_are_the_means_of_both_pathways_slow_first() -> None:
         slow, fast = stage_features(net, clip)["res5"]
         assert (slow.shape[1:3], fast.shape[1:3]) == ((2048, 2), (256, 8))
         expected = torch.cat([slow.mean((2, 3, 4)), fast.mean((2, 3, 4))], 1)
-        torch.testing.assert_close(features(net, clip), expected)
+        torch.testing.assert_close(net.body(clip).mean((2, 3, 4)), expected)
         torch.testing.assert_close(net(clip), net.head.linear(expected))
 
 

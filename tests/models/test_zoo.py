@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
-from marey.models._features import features, stage_features
+from marey.models._features import stage_features
 from marey.models._flow import data_flow
 from marey.models._info import model_info
 from marey.models._net import Net, is_norm
@@ -62,7 +62,8 @@ def test_every_stage_gives_its_features(net: Net) -> None:
         found = stage_features(net, x)
         assert list(found) == [name for name, _ in net.stages()]
         assert torch.equal(found["head"], net(x))
-        assert features(net, x).shape[0] == len(x)
+        seen = net.head.per_frame(net.body(x))  # what features of videos are made of
+        assert (seen.ndim, len(seen)) == (3, len(x))
     for name, maps in found.items():
         for pathway in maps if isinstance(maps, tuple) else (maps,):
             assert pathway.ndim == (2 if name == "head" else 5)

@@ -15,11 +15,6 @@ from marey.nn.time import unfold
 Maps = Tensor | tuple[Tensor, ...]
 
 
-def features(net: Net, clip: Tensor) -> Tensor:
-    """N 3 T H W → N C: the body's features, averaged over time and space."""
-    return net.body(clip).mean((2, 3, 4))  # type: ignore[no-any-return]
-
-
 def stage_features(net: Net, clip: Tensor) -> dict[str, Maps]:
     """N 3 T H W → the output of every stage by its name, in order; `head` is N K.
 
