@@ -89,9 +89,13 @@ class CausalConv3d(Remembers, nn.Conv3d):
     def forward(self, x: Tensor, memory: Memory = CLIP) -> Tensor:
         before = self.kernel_size[0] - 1
         earlier = memory.take(x.new_zeros(*x.shape[:2], before, *x.shape[3:]))
-        # Joined as N T H W C, which is how channels-last memory lies, and so stays.
-        pixels = torch.cat([part.permute(0, 2, 3, 4, 1) for part in (earlier, x)], 1)
-        x = pixels.permute(0, 4, 1, 2, 3)
+        if torch.compiler.is_compiling():
+            # OpenVINO lays out memory itself, and would copy it for each of the views below.
+            x = torch.cat([earlier, x], 2)
+        else:
+            # Joined as N T H W C, which is how channels-last memory lies, and so stays.
+            pixels = torch.cat([part.permute(0, 2, 3, 4, 1) for part in (earlier, x)], 1)
+            x = pixels.permute(0, 4, 1, 2, 3)
         memory.keep(x[:, :, x.shape[2] - before :])
         return super().forward(x)
 
