@@ -63,7 +63,7 @@ class Part:
         if self._places:
             self.warnings.append(f"{len(self._places)} videos are there from an earlier run")
         if begun := len(self._journals()):
-            self.warnings.append(f"{begun} videos were begun in an earlier run, which goes on")
+            self.warnings.append(f"{begun} videos were begun in an earlier run")
         return end
 
     def __enter__(self) -> Self:

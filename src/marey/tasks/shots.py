@@ -124,16 +124,13 @@ def judged(
                 )
             p = sigmoid(logits[0, context : context + len(times), 0])
             if journal:
-                journal.add(p, {"times": list(map(_parts, times)), "lost": reader.lost()})
+                parts = [time.as_integer_ratio() for time in times]
+                journal.add(p, {"times": parts, "lost": reader.lost()})
             yield from map(Judged, times, p.tolist())
             if progress:
                 progress(float(times[-1]) - video.start, video.duration)
     if since is None and not spent.clips:
         raise nothing_decoded(video.path)
-
-
-def _parts(time: Fraction) -> tuple[int, int]:
-    return time.numerator, time.denominator
 
 
 def windows(
