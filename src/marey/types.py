@@ -167,12 +167,67 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens, `start <= t < end`; `score` in [0, 1] is how sure the network is."""
+    """Something that happens, `start <= t < end`; `score` in [0, 1] is how sure the network is.
+
+    `actor` is the id of the track that does it, None where nobody in particular does.
+    """
 
     label: str
     start: float
     end: float
     score: float
+    actor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """Something followed through a video: where it is in every frame, from its first to its last.
+
+    `times` N are the frames' seconds, `boxes` N 4 x1 y1 x2 y2 in pixels of the frame as displayed
+    (float32; x to the right, y down, x2 and y2 just outside), `scores` N in [0, 1] how sure the
+    detector is. Where `seen` N is False the box lies between those of other frames, and so does its
+    score. Without an `id` nobody has followed anything: the boxes are those of all things of this
+    `label`, in order of time.
+    """
+
+    id: int | None
+    label: str
+    times: NDArray[np.float64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, a dictionary a box."""
+        rows = zip(
+            self.times.tolist(),
+            self.boxes.astype(float).round(2).tolist(),
+            self.scores.astype(float).round(4).tolist(),
+            self.seen.tolist(),
+            strict=True,
+        )
+        boxes = [
+            {"time": time, **dict(zip(_CORNERS, box, strict=True)), "score": score, "seen": seen}
+            for time, box, score, seen in rows
+        ]
+        return {"id": self.id, "label": self.label, "boxes": boxes}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Track:
+        rows = data["boxes"]
+        return cls(
+            id=data["id"],
+            label=data["label"],
+            times=np.array([row["time"] for row in rows], np.float64),
+            boxes=np.array([[row[key] for key in _CORNERS] for row in rows], np.float32).reshape(
+                -1, 4
+            ),
+            scores=np.array([row["score"] for row in rows], np.float32),
+            seen=np.array([row["seen"] for row in rows], np.bool_),
+        )
+
+
+_CORNERS = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +279,10 @@ class VideoFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in one video; `docs/report.md` states its JSON, schema `marey.report/1`."""
+    """What was found in one video; `docs/report.md` states its JSON, schema `marey.report/1`.
+
+    `also` are the networks besides `model` that something in it comes from.
+    """
 
     video: Video
     model: ModelCard
@@ -232,6 +290,8 @@ class Report:
     windows: tuple[Ranked, ...]
     warnings: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    also: tuple[ModelCard, ...] = ()
     schema: str = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -243,6 +303,8 @@ class Report:
             "top": [asdict(score) for score in self.top],
             "windows": [asdict(ranked) for ranked in self.windows],
             "events": [asdict(event) for event in self.events],
+            "tracks": [track.to_dict() for track in self.tracks],
+            "also": [asdict(card) for card in self.also],
             "warnings": list(self.warnings),
         }
 
@@ -261,6 +323,8 @@ class Report:
             ),
             warnings=tuple(data["warnings"]),
             events=tuple(Event(**row) for row in data.get("events", ())),
+            tracks=tuple(map(Track.from_dict, data.get("tracks", ()))),
+            also=tuple(map(ModelCard.from_dict, data.get("also", ()))),
         )
 
 
