@@ -55,6 +55,7 @@ def page(
     parts = ["# Speed\n", *head(results)]
     if others is not None:
         parts += [f"On another machine: [{link}]({link}).\n" for link in others]
+        parts.append("What int8 costs in accuracy: [results/int8.md](results/int8.md).\n")
         parts += ["## Aims\n", aim_table(aims(results, others.values()))]
     for part, (title, section) in SECTIONS.items():
         if part in results:
