@@ -137,6 +137,14 @@ def detect(
     step: Annotated[
         float | None, typer.Option(min=0.01, help="Seconds between windows (default: half of one).")
     ] = None,
+    shared: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared/--apart",
+            help="Windows share their frames (default: where that changes no score).",
+            show_default=False,
+        ),
+    ] = None,
     gamma: Annotated[
         float, typer.Option(min=0.05, max=5, help="For shots in the dark: 0.4 brightens.")
     ] = 1.0,
@@ -162,13 +170,16 @@ def detect(
         background=background or None,
         window=window,
         step=step,
+        shared=shared,
         gamma=gamma,
         decode=decode,
     )
     failures = Failures()
     results = Results(output, failures.expand(videos), events)
     with waiting(f"making {model} ready"):
-        net = made_ready(model, runtime=runtime, precision=precision, threads=threads)
+        net = made_ready(
+            model, runtime=runtime, precision=precision, threads=threads, shared=shared
+        )
     find_all(results, failures, run, model, net, threads=threads, verbose=verbose)
     raise typer.Exit(failures.exit_code)
 

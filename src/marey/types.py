@@ -237,8 +237,9 @@ class ModelCard:
     `multilabel`: its classes do not exclude each other, each has a score of its own (a sigmoid);
     otherwise the scores of all classes add up to 1. `difference`: how far the compiled network's
     logits were from its own on a made clip, relative to the largest; those of a file in int8, from
-    the same file's in float32 on clips that it was not calibrated on. `by_frame`: what it gives for
-    a clip is the mean over what it gives for its frames, each by itself.
+    the same file's in float32 on clips that it was not calibrated on. `mixes_time`: what its body
+    makes of a frame depends on others; `by_frame`: what it gives for a clip is the mean over what
+    it gives for its frames, each by itself.
 
     `network` is a hash of the network where not its own classes count, but its features: where they
     are what it gives, `classes` numbers a window, or what a temporal head finds events in.
@@ -252,6 +253,7 @@ class ModelCard:
     input: Input
     multilabel: bool = False
     difference: float | None = None
+    mixes_time: bool = True
     by_frame: bool = False
     network: str | None = None
 

@@ -134,6 +134,13 @@ class Net(nn.Module):
         """The rule for time that weights of this layout know nothing of; "" where there is none."""
         return ""
 
+    def maps_and_rest(self) -> tuple[nn.Module, nn.Module]:
+        """The body in two: up to where its maps still have time, N C T' H W, and what follows.
+
+        A step of the maps depends on how frames lie to it, not on where the clip begins and ends.
+        """
+        return self.body, nn.Identity()
+
     def early(self) -> int:
         """How many of the first stages are not of the last resolution: all but the last here."""
         return len(self.stages()) - 2

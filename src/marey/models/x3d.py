@@ -126,6 +126,11 @@ class X3D(Net):
             if isinstance(module, Block):  # each begins as its shortcut
                 nn.init.zeros_(module.norm_c.weight)
 
+    def maps_and_rest(self) -> tuple[nn.Module, nn.Module]:
+        """`fc1` takes the mean over time first."""
+        *maps, rest = self.body.children()
+        return nn.Sequential(*maps), rest
+
     def early(self) -> int:
         """All before `res5`, from which on the resolution is the last."""
         return 4

@@ -133,6 +133,7 @@ def by_name(
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
     features: bool = False,
+    shared: tuple[int, int] | None = None,
 ) -> NetRuntime | KeptRuntime:
     """What `make` gives, or what an earlier call for the same name has left."""
     if runtime not in ("auto", "openvino") or find_spec("openvino") is None:
@@ -140,7 +141,7 @@ def by_name(
     from marey.runtime._kept import Asked, kept
 
     text = json.dumps(dict(options or {}), sort_keys=True)
-    return kept(Asked(name, runtime, precision, batch, text, features), threads, make)
+    return kept(Asked(name, runtime, precision, batch, text, features, shared), threads, make)
 
 
 def make_ready(
@@ -153,6 +154,7 @@ def make_ready(
     compiled: bool,
     options: Mapping[str, Any],
     features: bool = False,
+    shared: tuple[int, int] | None = None,
 ) -> NetRuntime:
     """What `compile` gives for a network that nothing is kept of."""
     from marey.models._registry import create_model, default_weights
@@ -164,6 +166,10 @@ def make_ready(
         from marey.models._embedding import Embedding
 
         model = Embedding(model)
+    if shared:
+        from marey.models._shared import Shared
+
+        model = Shared(model, *shared)
     if runtime == "auto" and device is None and not has_cuda():
         return fastest_on_cpu(
             model.name,

@@ -52,6 +52,7 @@ class Asked(NamedTuple):
     batch: int
     options: str = "{}"  # JSON
     features: bool = False
+    shared: tuple[int, int] | None = None  # a stretch of clips: frames from one to the next, clips
     step: bool = False  # a step of a stream, not clips
 
     def note(self) -> Path:

@@ -66,6 +66,7 @@ class NetRuntime:
             input=self.input,
             multilabel=self.multilabel,
             difference=self.difference,
+            mixes_time=self.net.mixes_time,
             by_frame=self.net.by_frame,
             network=self.net.network,
         )

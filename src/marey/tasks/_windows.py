@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from marey.outputs.journal import Journal
 from marey.runtime import Runtime
+from marey.runtime.shared import SharedRuntime
 from marey.tasks._ahead import ahead
 from marey.tasks._look import look_by
 from marey.tasks._spent import Spent
+from marey.tasks._stretches import by_stretch, step_of
 from marey.types import Scores, Window
 from marey.video.clips import clips
 from marey.video.read import Reader
@@ -42,7 +44,8 @@ def by_window(
     The next clips are decoded while the network looks at the present ones; memory is bounded by
     two clips more than are looked at. A `batch` of more than one takes memory and, on a CPU, gains
     nothing (`docs/speed.md`). Where windows overlap and the network judges each frame by itself, a
-    frame is looked at once. With a `journal`, what it holds is not computed again.
+    frame is looked at once; so it is by others with a `SharedRuntime`, and windows then follow each
+    other in whole frames of the clip. With a `journal`, what it holds is not computed again.
 
     A window no longer than the network's clip is that clip. A longer one averages the clips whose
     middle it holds; they follow each other without gaps, and each is looked at once however much
@@ -56,10 +59,30 @@ def by_window(
     spans = windows(duration, window, step, start=video.start)
     longer = window > natural
     length, stride = (natural, step / math.ceil(step / natural)) if longer else (window, step)
+    spent = spent or Spent()
     # Closed before the reader can be: a thread decodes from it.
-    how = duration, length, stride, batch, spent or Spent(), journal
-    with closing(_by_clip(reader, runtime, read, *how)) as moments:
+    with closing(
+        _by_stretch(reader, runtime, read, stride, spent, journal)
+        or _by_clip(reader, runtime, read, duration, length, stride, batch, spent, journal)
+    ) as moments:
         yield from average(spans, moments) if longer else moments
+
+
+def _by_stretch(
+    reader: Reader,
+    runtime: Runtime,
+    read: Callable[[Rows], Rows],
+    step: float,
+    spent: Spent,
+    journal: Journal | None,
+) -> Generator[Scores] | None:
+    """None where windows share no frames, or do so frame by frame."""
+    if not isinstance(runtime, SharedRuntime) or runtime.card().by_frame:
+        return None
+    hop, _ = step_of(runtime.input, reader.video.fps, step)
+    if hop >= runtime.input.frames:
+        return None
+    return by_stretch(reader, runtime, read, hop=hop, spent=spent, journal=journal)
 
 
 def _by_clip(

@@ -7,14 +7,19 @@ import os
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from marey.errors import ModelError
 from marey.outputs.journal import Journal
-from marey.runtime import Ready, Runtime, compile
+from marey.runtime import FILES, Ready, Runtime, compile
+from marey.runtime.shared import SharedRuntime
 from marey.runtime.temporal import TemporalRuntime, is_head
 from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._spent import Spent
+from marey.tasks._stretches import step_of
 from marey.tasks.classify import score
 from marey.tasks.events import Rules, find_events, levels, suppress
 from marey.tasks.features import features
@@ -26,6 +31,7 @@ from marey.video.windows import window_length
 SHOTS = "transnetv2"
 """The model that finds shots, where none is named."""
 
+_NO_SHARING = "Leave out `shared`."
 KEPT = 20_000  # windows that a report holds: hours of them, and megabytes of JSON
 
 
@@ -45,6 +51,7 @@ def detect(
     step: float | None = None,
     gamma: float = 1.0,
     top: int = 3,
+    shared: bool | None = None,
     decode: Decode = "all",
     threads: int = 0,
     limits: Limits | None = None,
@@ -71,6 +78,11 @@ def detect(
     "none" or the like). Where the network's classes exclude each other, of two events that overlap
     by more than `overlap` (tIoU) the surer is kept.
 
+    With `shared`, windows that overlap share the frames they have in common (`SharedRuntime`): they
+    then follow each other in whole frames of the clip, and the scores of a network that mixes time
+    are near those of windows by themselves, and not the same. None shares where they are the same
+    up to which of two neighbouring frames is taken: in networks whose body looks at frames alone.
+
     `decode`, `threads` and `limits` are those of `open_video`; `spent` is told what it took, and
     `journal` keeps what the network says. The report also holds the best `top` labels of each
     window, if there are no more than `KEPT`. Raises `VideoError`, `ModelError` or `WeightsError`.
@@ -78,7 +90,9 @@ def detect(
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
     if isinstance(model, str) and not finds_shots(model):
-        model = made_ready(model)
+        model = made_ready(model, shared=shared)
+    elif shared and not isinstance(model, SharedRuntime):
+        raise ModelError("its windows do not share frames", do="Give the network's name.")
     reading: dict[str, Any] = {"threads": threads, "limits": limits}
     reading |= {"progress": progress, "spent": spent, "journal": journal}
     curves = {"leave": leave, "smooth": smooth, "gap": gap, "window": window, "step": step}
@@ -134,6 +148,7 @@ def _by_windows(
     with spent.on("seconds"), opened() as reader:
         spent.frames = reader.counts
         window = window or window_length(runtime.input, reader.video.fps)
+        told = _told_step(runtime, reader.video.fps, step)
         step = step or window / 2
         scored = score(reader, runtime, window=window, step=step, spent=spent, journal=journal)
         with closing(scored):
@@ -147,9 +162,19 @@ def _by_windows(
             model=runtime.card(),
             top=seen.top,
             windows=tuple(seen.windows),
-            warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings()),
+            warnings=(*runtime.warnings, *reader.warnings(), *seen.warnings(), *told),
             events=tuple(events),
         )
+
+
+def _told_step(runtime: Runtime, fps: Fraction | None, step: float | None) -> tuple[str, ...]:
+    """A word on windows that follow each other faster than was asked for."""
+    if not isinstance(runtime, SharedRuntime) or step is None:
+        return ()
+    real = step_of(runtime.input, fps, step)[1]
+    if math.isclose(real, step, rel_tol=0.001):
+        return ()
+    return (f"windows share frames: one every {real:.3f} s, not every {step:g}",)
 
 
 def _told(report: Report, how: str, given: Mapping[str, object]) -> Report:
@@ -210,11 +235,22 @@ def made_ready(
     runtime: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    shared: bool | None = None,
 ) -> Runtime | TemporalRuntime:
-    """The network for `detect` of many videos, as `compile` makes it, or a temporal head on one."""
+    """The network for `detect` of many videos, as `compile` makes it, or a temporal head on one.
+
+    `shared` is that of `detect`; ModelError where windows cannot share, and it is asked for.
+    """
     name = os.fspath(model)
-    if is_head(name):
-        return TemporalRuntime(name, runtime=runtime, precision=precision, threads=threads)
-    if finds_shots(name):
-        return finder(name, runtime=runtime, precision=precision, threads=threads)
-    return compile(name, runtime=runtime, precision=precision, threads=threads)
+    how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
+    if is_head(name) or finds_shots(name):
+        if shared:
+            raise ModelError("windows share frames; this has none", where=name, do=_NO_SHARING)
+        return TemporalRuntime(name, **how) if is_head(name) else finder(name, **how)
+    if shared is False or (Path(name).suffix in FILES and not shared):
+        return compile(name, **how)
+    made = SharedRuntime(name, **how)
+    if not (shared or made.same):
+        return made.alone
+    made.stretch(max(1, made.input.frames // 2))  # what it cannot do is told now
+    return made

@@ -72,6 +72,21 @@ def window_length(input: Input, fps: Fraction | float | None) -> float:
     return input.frames * input.every / _rate(input, fps)
 
 
+def grid(input: Input, fps: Fraction | float | None) -> tuple[float, float]:
+    """Seconds from a clip's start to its first frame, and from one frame to the next.
+
+    Clips whose starts are whole steps apart have frames in common. ValueError for a sampling that
+    has no even steps (`linspace`, bursts).
+    """
+    if input.burst > 1 or input.sampling == "linspace":
+        raise ValueError(f"the frames do not lie evenly, got {input}")
+    if input.seconds is not None:
+        step = input.seconds / input.frames
+        return step / 2, step
+    rate = _rate(input, fps)
+    return 0.5 / rate, input.every / rate
+
+
 def views(
     duration: float, input: Input, fps: Fraction | float | None, clips: int, *, start: float = 0.0
 ) -> list[Window]:
