@@ -24,8 +24,8 @@ _TEXT: dict[str, Writer] = {
     ".csv": text.write_csv,
     ".vtt": write_vtt,
 }
-SUFFIXES = (*_TEXT, ".parquet", ".mp4")
-_ONE = (".vtt", ".mp4")  # what holds a single video
+SUFFIXES = (*_TEXT, ".parquet", ".mp4", ".html")
+_ONE = (".vtt", ".mp4", ".html")  # what holds a single video
 _EVENTS = (".vtt", ".activitynet.json")  # what holds nothing but events
 
 
@@ -59,13 +59,16 @@ def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str | None:
     return next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
 
 
-def write(reports: Report | Iterable[Report], path: str | os.PathLike[str]) -> list[str]:
+def write(
+    reports: Report | Iterable[Report], path: str | os.PathLike[str], *, embed: bool = False
+) -> list[str]:
     """Write reports whole or not at all, as they come; the suffix of `path` chooses the format.
 
     `.json` holds one object for one report and a list for several, `.jsonl` a report a line, `.csv`
     and `.parquet` a row a label; `.vtt` one video's events for a player, `.activitynet.json` the
     events of all for ActivityNet's evaluation; `.mp4` is the video with its labels and events drawn
-    on it (one report). Returns what the format could not hold, in words. Raises `OutputError`.
+    on it, `.html` a page with its player, time line and tracks, and the video inside with `embed`
+    (one report each). Returns what the format could not hold, in words. Raises `OutputError`.
     """
     rows = [reports] if isinstance(reports, Report) else reports
     path = check_output(path)
@@ -77,6 +80,10 @@ def write(reports: Report | Iterable[Report], path: str | os.PathLike[str]) -> l
         from marey.outputs.overlay import write_overlay
 
         return write_overlay(shown[0], path)
+    if suffix == ".html":
+        from marey.outputs.page import write_page
+
+        return write_page(shown[0], path, embed=embed)
     found = _Counted(rows)
     with whole_file(path) as temporary:
         if suffix == ".parquet":

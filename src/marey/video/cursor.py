@@ -7,16 +7,34 @@ for that very frame.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Protocol
 
 from marey.types import Video
-from marey.video.decode import Decoded, Decoder
+from marey.video.decode import Decoded
 from marey.video.losses import Losses
+
+
+class Source(Protocol):
+    """What a cursor moves over: a `Decoder`, or a branch of one."""
+
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def given(self) -> int: ...
+    @property
+    def sought(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+
+    def read(self) -> Decoded | None: ...
+    def pays(self, time: float) -> bool: ...
+    def seek(self, time: float) -> Decoded | None: ...
 
 
 class Cursor:
     """A place in the video that moves forwards: the frame shown there and the one after."""
 
-    def __init__(self, decoder: Decoder, video: Video, losses: Losses) -> None:
+    def __init__(self, decoder: Source, video: Video, losses: Losses) -> None:
         self._decoder, self._video, self._losses = decoder, video, losses
         self._now: Decoded | None = None
         self._then: Decoded | None = None

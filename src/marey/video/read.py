@@ -89,6 +89,13 @@ class Reader:
     ) -> None:
         self.close()
 
+    def parts(self) -> tuple[Video, Display, Limits, Losses, int, Decode]:
+        """What another reader of the same video, which tells its losses here, is made of."""
+        return (
+            *(self.video, self._display, self._limits),
+            *(self._losses, self._threads, self._decode),
+        )
+
     def close(self) -> None:
         """Give the file back; passes still under way end."""
         self._closed = True
@@ -167,6 +174,12 @@ class Reader:
 
     @contextmanager
     def _pass(self) -> Iterator[Cursor]:
+        with self.decoding() as decoder:
+            yield Cursor(decoder, self.video, self._losses)
+
+    @contextmanager
+    def decoding(self) -> Iterator[Decoder]:
+        """A decoder at the video's beginning, closed behind the block."""
         decoder = Decoder(
             self.video.path,
             self._limits,
@@ -178,7 +191,7 @@ class Reader:
         )
         self._open.add(decoder)
         try:
-            yield Cursor(decoder, self.video, self._losses)
+            yield decoder
         finally:
             self._open.discard(decoder)
             decoder.close()
