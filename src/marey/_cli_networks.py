@@ -128,7 +128,22 @@ def train(
 @app.command()
 def evaluate(
     data: Data,
-    model: ModelName,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="As for classify, or a trained detector.")
+    ] = None,
+    task: Annotated[
+        Literal["actions"] | None,
+        typer.Option(help="actions: DATA is AVA's truth for --actions."),
+    ] = None,
+    actions: Annotated[
+        Path | None, typer.Option(help="For task actions: boxes with scores, AVA's CSV.")
+    ] = None,
+    excluded: Annotated[
+        Path | None, typer.Option(help="For task actions: AVA's CSV of times not to judge.")
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="For task actions: a .pbtxt of them (default: AVA's 60).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     views: Annotated[
         str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
@@ -136,10 +151,22 @@ def evaluate(
     cache: Cache = None,
     skip: Skip = False,
 ) -> None:
-    """Measure a network on labelled clips, by the multi-view protocol, or a detector on videos."""
-    from marey.outputs.table import accuracy, agreement
+    """Measure a network on labelled clips, a detector of events, or boxes with actions."""
+    from marey.outputs.table import accuracy, acting, agreement
     from marey.runtime.temporal import is_head
 
+    if task == "actions":
+        from marey.training.action_metrics import evaluate_actions
+
+        only_for("networks", model=model, split=split, views=views, cache=cache, skip=skip)
+        ours = needed(actions, "--actions")
+        judged = evaluate_actions(ours, data, excluded=excluded, actions=classes)
+        warn(ours, judged.warnings)
+        row = judged.to_dict()
+        emit(row, partial(acting, row))
+        return
+    only_for("--task actions", actions=actions, excluded=excluded, classes=classes)
+    model = needed(model, "--model")
     if is_head(model):
         from marey.training.detector import evaluate_detector
 

@@ -41,7 +41,8 @@ Classes = int | Sequence[str] | None
 class Entry:
     """One architecture: how to build it, and what is published for it.
 
-    `family` is the file of `marey.models` that it is built in, or `timm`.
+    `family` is the file of `marey.models` that it is built in, or `timm`. `boxes`: it is a
+    `RoiNet`, which judges boxes in its clips.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Entry:
     default: str | None
     paper: str
     reference: str
+    boxes: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,11 +74,13 @@ def register(
     reference: str,
     weights: Mapping[str, Weights] = MappingProxyType({}),
     default: str | None = None,
+    boxes: bool = False,
 ) -> Callable[[Builder], Builder]:
     """List the decorated builder under its own name.
 
     The builder takes `classes` and its options by keyword. `default` is the tag that a verb uses
     when it is given the bare name; None refuses, as no weights would be meant by everybody.
+    `boxes`: what it builds is a `RoiNet`.
     """
     assert default is None or default in weights
 
@@ -93,6 +97,7 @@ def register(
             default,
             paper,
             reference,
+            boxes,
         )
         return build
 
@@ -179,6 +184,13 @@ def best_name(name: str | os.PathLike[str], *, bare: bool = False) -> str:
         return os.fspath(name)
     asked = resolve(os.fspath(name))
     return replace(asked, tag=None if bare else asked.tag or asked.entry.default).name
+
+
+def takes_boxes(name: str | os.PathLike[str]) -> bool:
+    """Whether the network of that name judges boxes in its clips, as a `RoiNet` does."""
+    if is_folder(name):
+        return owner(read_config(Path(name)), name).boxes
+    return resolve(os.fspath(name)).entry.boxes
 
 
 def with_rule_options(name: str | os.PathLike[str], options: Mapping[str, Any]) -> str:

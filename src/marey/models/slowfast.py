@@ -42,10 +42,13 @@ from marey.models._fair import (
     PYSLOWFAST,
     PYTORCHVIDEO,
     STRIDES,
+    Middle,
+    Size,
     charades,
     initialise,
     kinetics,
     something,
+    space,
     stage,
     stem,
     uniform,
@@ -131,12 +134,41 @@ class TwoPathways(nn.Sequential):
         return torch.cat([maps.mean((2, 3, 4), keepdim=True) for maps in self.pathways(clip)], 1)
 
 
-class SlowFast(Net):
-    """Five stages of two pathways, their means, linear.
+def two_pathways(
+    slow: Sequence[Sequence[int]],
+    fast: Sequence[Sequence[int]],
+    *,
+    alpha: int,
+    kernel: int,
+    linear: bool = False,
+    strides: Sequence[Size] = STRIDES,
+    last: Middle = space,
+) -> tuple[OrderedDict[str, nn.Module], int]:
+    """The stages by their names, and the channels of both pathways together behind them.
 
     `slow` and `fast` are the kernels over time of every block's first convolution, by stage;
-    `kernel` that of the lateral convolutions.
+    `kernel` that of the lateral convolutions; `last` the middle of res5's blocks.
     """
+    lateral = partial(Lateral, kernel=kernel, alpha=alpha, linear=linear)
+    width = 64
+    stages: OrderedDict[str, nn.Module] = OrderedDict(
+        stem=Stage(stem(1, width), stem(5, width // BETA), lateral(width // BETA))
+    )
+    for number, slow_times, fast_times, stride in zip(
+        range(2, 6), slow, fast, strides, strict=True
+    ):
+        outputs, middle = 64 << number, last if number == 5 else space
+        stages[f"res{number}"] = Stage(
+            stage(width + 2 * width // BETA, outputs, slow_times, stride, middle),
+            stage(width // BETA, outputs // BETA, fast_times, stride, middle),
+            lateral(outputs // BETA) if number < 5 else nn.Identity(),
+        )
+        width = outputs
+    return stages, width + width // BETA
+
+
+class SlowFast(Net):
+    """Five stages of two pathways, as `two_pathways` makes them, their means, linear."""
 
     def __init__(
         self,
@@ -150,22 +182,8 @@ class SlowFast(Net):
         pick: Pick = from_first_to_last,
         linear_lateral: bool = False,
     ) -> None:
-        lateral = partial(Lateral, kernel=kernel, alpha=alpha, linear=linear_lateral)
-        width = 64
-        stages: OrderedDict[str, nn.Module] = OrderedDict(
-            stem=Stage(stem(1, width), stem(5, width // BETA), lateral(width // BETA))
-        )
-        for number, slow_times, fast_times, stride in zip(
-            range(2, 6), slow, fast, STRIDES, strict=True
-        ):
-            outputs = 64 << number
-            stages[f"res{number}"] = Stage(
-                stage(width + 2 * width // BETA, outputs, slow_times, stride),
-                stage(width // BETA, outputs // BETA, fast_times, stride),
-                lateral(outputs // BETA) if number < 5 else nn.Identity(),
-            )
-            width = outputs
-        head = Mean(width + width // BETA, classes, dropout)
+        stages, width = two_pathways(slow, fast, alpha=alpha, kernel=kernel, linear=linear_lateral)
+        head = Mean(width, classes, dropout)
         super().__init__(TwoPathways(stages, alpha, pick), head)
         initialise(self)
 
@@ -182,13 +200,15 @@ class SlowFast(Net):
 
 
 # Published fragments of names and ours, replaced in this order.
+PATHWAYS = PYTORCHVIDEO | {
+    ".multipathway_blocks.0.": ".slow.",
+    ".multipathway_blocks.1.": ".fast.",
+    ".multipathway_fusion.conv_fast_to_slow.": ".lateral.conv.",
+    ".multipathway_fusion.": ".lateral.",
+}
 _NAMES = {
-    "pytorchvideo": PYTORCHVIDEO
+    "pytorchvideo": PATHWAYS
     | {
-        ".multipathway_blocks.0.": ".slow.",
-        ".multipathway_blocks.1.": ".fast.",
-        ".multipathway_fusion.conv_fast_to_slow.": ".lateral.conv.",
-        ".multipathway_fusion.": ".lateral.",
         "blocks.0.": "body.stem.",
         **{f"blocks.{number - 1}.": f"body.res{number}." for number in range(2, 6)},
         "blocks.6.proj.": "head.linear.",

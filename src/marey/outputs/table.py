@@ -210,5 +210,26 @@ def agreement(row: Mapping[str, Any]) -> Table:
     return table
 
 
+def _worse(one: Mapping[str, Any]) -> float:
+    return 1.0 if one["ap"] is None else -float(one["ap"])
+
+
+def acting(row: Mapping[str, Any]) -> Table:
+    """An evaluation of boxes with actions: average precision by action, best first, and mean."""
+    table = Table(title=f"frame mAP at IoU 0.5 in {row['frames']} key frames")
+    table.add_column("action")
+    for count in ("marked", "found"):
+        table.add_column(count, justify="right")
+    table.add_column("AP", justify="right")
+    for one in sorted(row["actions"], key=_worse):
+        if one["marked"] or one["found"]:
+            counts = str(one["marked"]), str(one["found"])
+            table.add_row(one["label"], *counts, _percent(one["ap"]))
+    table.add_section()
+    totals = (str(sum(one[key] for one in row["actions"])) for key in ("marked", "found"))
+    table.add_row("mean", *totals, _percent(row["mean_ap"]), style="bold")
+    return table
+
+
 def _percent(part: float | None) -> str:
     return "-" if part is None else f"{100 * part:.1f} %"

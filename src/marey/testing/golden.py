@@ -120,9 +120,11 @@ def _logits(
         for name, value in state.items()
     }
     load_state(net, state, source=golden["name"], layout=golden["published_layout"])
-    clips = torch.from_numpy(clip(golden["inputs"][0])).to(dtype)
+    given = [torch.from_numpy(clip(golden["inputs"][0])).to(dtype)]
+    if "boxes" in golden:  # of a RoiNet, a row each: number of the clip, x1, y1, x2, y2
+        given.append(torch.tensor(golden["boxes"], dtype=dtype))
     with torch.inference_mode():
-        logits: NDArray[np.floating[Any]] = net(clips).numpy()
+        logits: NDArray[np.floating[Any]] = net(*given).numpy()
     return logits
 
 

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from marey.types import Clip, Frame, Interpolation, Video, Window
 from marey.video.windows import Picks
 
 Plan = Iterable[tuple[Window, Picks]]
+K = TypeVar("K")
 
 
 class Shown(Protocol):
@@ -48,43 +49,40 @@ def clips(
     video ends before its plan those missing from a clip are filled with its last one; `Clip.padded`
     counts both. Windows without any frame are dropped. All of it stands in the reader's warnings.
     """
-    schedule = _Schedule(plan)
+    schedule: Schedule[Frame] = Schedule(plan)
     for frame in reader.frames(times=schedule, size=size, interpolation=interpolation):
         schedule.deliver(frame)
-        yield from schedule.finished(reader)
-    yield from schedule.rest(reader)
+        for gathered in schedule.finished():
+            if gathered.picks.padded:
+                reader.lose("frames repeated for want of others", gathered.picks.padded)
+            yield _clip(gathered)
+    yield from _rest(schedule, reader)
 
 
 @dataclass(slots=True)
-class _Pending:
-    """A clip being gathered: a slot for each frame, and how many are still to come."""
+class Gathered(Generic[K]):
+    """A window, and what its moments have got: a slot each, and how many are still to come."""
 
     window: Window
     picks: Picks
-    slots: list[Frame | None]
+    slots: list[K | None]
     missing: int
 
-    def clip(self, filled: int = 0) -> Clip:
-        frames = [frame for frame in self.slots if frame is not None]
-        return Clip(
-            window=self.window,
-            frames=np.stack([frame.image for frame in frames]),
-            times=tuple(frame.time for frame in frames),
-            padded=self.picks.padded + filled,
-        )
 
+class Schedule(Generic[K]):
+    """The moments of all windows, merged in order of time; what they get comes in the same order.
 
-class _Schedule:
-    """The moments of all windows, merged in order of time; frames come back in the same order."""
+    Windows are drawn when their first moment may be the next one, and held until they are full.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = iter(plan)
         self._ahead = next(self._plan, None)
-        self._held: deque[_Pending] = deque()
-        self._wanted: list[tuple[float, int, int, _Pending]] = []
-        self._asked: deque[tuple[_Pending, int]] = deque()
+        self._held: deque[Gathered[K]] = deque()
+        self._wanted: list[tuple[float, int, int, Gathered[K]]] = []
+        self._asked: deque[tuple[Gathered[K], int]] = deque()
         self._drawn = 0
-        self._since = -math.inf
+        self._last = -math.inf
 
     def __iter__(self) -> Iterator[float]:
         while True:
@@ -94,53 +92,80 @@ class _Schedule:
                 self._ahead = next(self._plan, None)
             if not self._wanted:
                 return
-            time, _, slot, pending = heapq.heappop(self._wanted)
-            self._asked.append((pending, slot))
+            time, _, slot, gathered = heapq.heappop(self._wanted)
+            self._asked.append((gathered, slot))
             yield time
 
     def _draw(self, window: Window, picks: Picks) -> None:
-        if window.start < self._since:
-            raise ValueError(f"a plan must not go back, got {window.start} after {self._since} s")
-        self._since = window.start
-        pending = _Pending(window, picks, [None] * len(picks.times), len(picks.times))
-        self._held.append(pending)
+        if window.start < self._last:
+            raise ValueError(f"a plan must not go back, got {window.start} after {self._last} s")
+        self._last = window.start
+        gathered: Gathered[K] = Gathered(window, picks, [None] * len(picks.times), len(picks.times))
+        self._held.append(gathered)
         self._drawn += 1
         for slot, time in enumerate(picks.times):
-            heapq.heappush(self._wanted, (time, self._drawn, slot, pending))
+            heapq.heappush(self._wanted, (time, self._drawn, slot, gathered))
 
-    def deliver(self, frame: Frame) -> None:
-        pending, slot = self._asked.popleft()
-        pending.slots[slot] = frame
-        pending.missing -= 1
+    @property
+    def since(self) -> float:
+        """Seconds: no window that is still to come starts earlier."""
+        if self._held:
+            return self._held[0].window.start
+        return self._ahead[0].start if self._ahead else math.inf
 
-    def finished(self, reader: Shown) -> Iterator[Clip]:
-        while self._held and self._held[0].missing == 0:
-            pending = self._held.popleft()
-            if pending.picks.padded:
-                reader.lose("frames repeated for want of others", pending.picks.padded)
-            yield pending.clip()
+    def deliver(self, got: K) -> None:
+        """For the earliest moment that has been asked for and got nothing yet."""
+        gathered, slot = self._asked.popleft()
+        gathered.slots[slot] = got
+        gathered.missing -= 1
 
-    def rest(self, reader: Shown) -> Iterator[Clip]:
-        """The clips that the end of the video caught: filled up, or dropped if it has nothing."""
-        dropped = 0
+    def finished(self, by: float = math.inf) -> Iterator[Gathered[K]]:
+        """The full windows that come next and end `by` then."""
+        while self._held and not self._held[0].missing and self._held[0].window.end <= by:
+            yield self._held.popleft()
+
+    def rest(self) -> Iterator[Gathered[K]]:
+        """Those that have been begun, as far as they are filled; nothing more is delivered."""
         while self._held:
-            pending = self._held.popleft()
-            if pending.missing == len(pending.slots):
-                dropped += 1
-                continue
-            if pending.missing:
-                reader.lose("frames past the end filled with the last one", pending.missing)
-            yield _filled(pending)
-        end = reader.video.end
-        while self._ahead and end is not None and self._ahead[0].start < end:
-            dropped += 1
+            yield self._held.popleft()
+
+    def left(self, end: float) -> int:
+        """How many windows before `end` have not been begun; they are taken from the plan."""
+        count = 0
+        while self._ahead and self._ahead[0].start < end:
+            count += 1
             self._ahead = next(self._plan, None)
-        if dropped:
-            reader.lose("windows past the end dropped", dropped)
+        return count
 
 
-def _filled(pending: _Pending) -> Clip:
-    missing = pending.missing
-    last = max((f for f in pending.slots if f is not None), key=lambda frame: frame.time)
-    pending.slots = [frame or last for frame in pending.slots]
-    return pending.clip(filled=missing)
+def _clip(gathered: Gathered[Frame], filled: int = 0) -> Clip:
+    frames = [frame for frame in gathered.slots if frame is not None]
+    return Clip(
+        window=gathered.window,
+        frames=np.stack([frame.image for frame in frames]),
+        times=tuple(frame.time for frame in frames),
+        padded=gathered.picks.padded + filled,
+    )
+
+
+def _rest(schedule: Schedule[Frame], reader: Shown) -> Iterator[Clip]:
+    """The clips that the end of the video caught: filled up, or dropped if it has nothing."""
+    dropped = 0
+    for gathered in schedule.rest():
+        if gathered.missing == len(gathered.slots):
+            dropped += 1
+            continue
+        if gathered.missing:
+            reader.lose("frames past the end filled with the last one", gathered.missing)
+        yield _filled(gathered)
+    if reader.video.end is not None:
+        dropped += schedule.left(reader.video.end)
+    if dropped:
+        reader.lose("windows past the end dropped", dropped)
+
+
+def _filled(gathered: Gathered[Frame]) -> Clip:
+    missing = gathered.missing
+    last = max((f for f in gathered.slots if f is not None), key=lambda frame: frame.time)
+    gathered.slots = [frame or last for frame in gathered.slots]
+    return _clip(gathered, filled=missing)
