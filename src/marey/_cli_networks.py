@@ -128,7 +128,15 @@ def train(
 @app.command()
 def evaluate(
     data: Data,
-    model: ModelName,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="As for classify, or a trained detector.")
+    ] = None,
+    task: Annotated[
+        Literal["track"] | None, typer.Option(help="track: DATA is MOT's truth for --tracks.")
+    ] = None,
+    tracks: Annotated[
+        Path | None, typer.Option(help="For task track: a report, .json, or MOT's text.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     views: Annotated[
         str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
@@ -136,10 +144,22 @@ def evaluate(
     cache: Cache = None,
     skip: Skip = False,
 ) -> None:
-    """Measure a network on labelled clips, by the multi-view protocol, or a detector on videos."""
-    from marey.outputs.table import accuracy, agreement
+    """Measure a network on labelled clips, a detector of events on videos, or tracks."""
+    from marey.outputs.table import accuracy, agreement, tracking
     from marey.runtime.temporal import is_head
 
+    if task == "track":
+        from marey.training.track_metrics import evaluate_tracks
+
+        other = {"model": model, "split": split, "views": views, "cache": cache, "skip": skip}
+        only_for("networks", **other)
+        measured = evaluate_tracks(needed(tracks, "--tracks"), data)
+        warn(data, measured.warnings)
+        row = measured.to_dict()
+        emit(row, partial(tracking, row))
+        return
+    only_for("--task track", tracks=tracks)
+    model = needed(model, "--model")
     if is_head(model):
         from marey.training.detector import evaluate_detector
 

@@ -1,4 +1,4 @@
-"""What following things in a video gives, frame by frame: the value between tracking and actions."""
+"""What following things gives, frame by frame: the value between tracking and actions."""
 
 from __future__ import annotations
 
