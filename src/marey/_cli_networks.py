@@ -132,8 +132,8 @@ def evaluate(
         str | None, typer.Option("--model", "-m", help="As for classify, or a trained detector.")
     ] = None,
     task: Annotated[
-        Literal["actions"] | None,
-        typer.Option(help="actions: DATA is AVA's truth for --actions."),
+        Literal["actions", "track"] | None,
+        typer.Option(help="DATA is the truth: AVA's for --actions, MOT's for --tracks."),
     ] = None,
     actions: Annotated[
         Path | None, typer.Option(help="For task actions: boxes with scores, AVA's CSV.")
@@ -144,6 +144,9 @@ def evaluate(
     classes: Annotated[
         Path | None, typer.Option(help="For task actions: a .pbtxt of them (default: AVA's 60).")
     ] = None,
+    tracks: Annotated[
+        Path | None, typer.Option(help="For task track: a report, .json, or MOT's text.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     views: Annotated[
         str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
@@ -151,21 +154,34 @@ def evaluate(
     cache: Cache = None,
     skip: Skip = False,
 ) -> None:
-    """Measure a network on labelled clips, a detector of events, or boxes with actions."""
-    from marey.outputs.table import accuracy, acting, agreement
+    """Measure a network on labelled clips, a detector of events, boxes with actions, or tracks."""
+    from marey.outputs.table import accuracy, acting, agreement, tracking
     from marey.runtime.temporal import is_head
 
+    if task is not None:
+        other = {"model": model, "split": split, "views": views, "cache": cache, "skip": skip}
+        only_for("networks", **other)
+    if task != "actions":
+        only_for("--task actions", actions=actions, excluded=excluded, classes=classes)
+    if task != "track":
+        only_for("--task track", tracks=tracks)
     if task == "actions":
         from marey.training.action_metrics import evaluate_actions
 
-        only_for("networks", model=model, split=split, views=views, cache=cache, skip=skip)
         ours = needed(actions, "--actions")
         judged = evaluate_actions(ours, data, excluded=excluded, actions=classes)
         warn(ours, judged.warnings)
         row = judged.to_dict()
         emit(row, partial(acting, row))
         return
-    only_for("--task actions", actions=actions, excluded=excluded, classes=classes)
+    if task == "track":
+        from marey.training.track_metrics import evaluate_tracks
+
+        measured = evaluate_tracks(needed(tracks, "--tracks"), data)
+        warn(data, measured.warnings)
+        row = measured.to_dict()
+        emit(row, partial(tracking, row))
+        return
     model = needed(model, "--model")
     if is_head(model):
         from marey.training.detector import evaluate_detector

@@ -48,7 +48,8 @@ Background = Annotated[
 Data = Annotated[
     Path,
     typer.Argument(
-        help="Folder with a folder a class, or CSV; for detectors CSV or ActivityNet's JSON.",
+        help="Folder with a folder a class, or CSV; for detectors CSV or ActivityNet's JSON; "
+        "for tracks MOT's text.",
         show_default=False,
     ),
 ]

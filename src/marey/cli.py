@@ -17,6 +17,7 @@ import typer
 
 from marey import __version__
 from marey._cli_networks import app as networks
+from marey._cli_track import app as tracking
 from marey._options import (
     Background,
     Decode,
@@ -326,6 +327,7 @@ def check(videos: Videos) -> None:
     raise typer.Exit(failures.exit_code)
 
 
+app.add_typer(tracking)
 app.add_typer(networks)
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Sampling = Literal["dense", "segments", "linspace"]
 Interpolation = Literal["bilinear", "bicubic", "area"]
+CORNERS = ("x1", "y1", "x2", "y2")
+"""What the numbers of a box are called."""
 
 SCHEMA = "marey.report/1"
 HEAD = "marey.temporal/1"
@@ -207,7 +209,7 @@ class Track:
             strict=True,
         )
         boxes = [
-            {"time": time, **dict(zip(_CORNERS, box, strict=True)), "score": score, "seen": seen}
+            {"time": time, **dict(zip(CORNERS, box, strict=True)), "score": score, "seen": seen}
             for time, box, score, seen in rows
         ]
         return {"id": self.id, "label": self.label, "boxes": boxes}
@@ -219,15 +221,12 @@ class Track:
             id=data["id"],
             label=data["label"],
             times=np.array([row["time"] for row in rows], np.float64),
-            boxes=np.array([[row[key] for key in _CORNERS] for row in rows], np.float32).reshape(
+            boxes=np.array([[row[key] for key in CORNERS] for row in rows], np.float32).reshape(
                 -1, 4
             ),
             scores=np.array([row["score"] for row in rows], np.float32),
             seen=np.array([row["seen"] for row in rows], np.bool_),
         )
-
-
-_CORNERS = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True, slots=True)

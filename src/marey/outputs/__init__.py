@@ -11,6 +11,7 @@ from marey.errors import OutputError
 from marey.files import whole_file
 from marey.outputs import text
 from marey.outputs.activitynet import write_activitynet
+from marey.outputs.mot import unwritten, write_mot
 from marey.outputs.parquet import require_pyarrow, write_parquet
 from marey.outputs.vtt import write_vtt
 from marey.types import Report
@@ -23,9 +24,10 @@ _TEXT: dict[str, Writer] = {
     ".jsonl": text.write_jsonl,
     ".csv": text.write_csv,
     ".vtt": write_vtt,
+    ".txt": write_mot,
 }
 SUFFIXES = (*_TEXT, ".parquet", ".mp4", ".html")
-_ONE = (".vtt", ".mp4", ".html")  # what holds a single video
+_ONE = (".vtt", ".txt", ".mp4", ".html")  # what holds a single video
 _EVENTS = (".vtt", ".activitynet.json")  # what holds nothing but events
 
 
@@ -65,10 +67,11 @@ def write(
     """Write reports whole or not at all, as they come; the suffix of `path` chooses the format.
 
     `.json` holds one object for one report and a list for several, `.jsonl` a report a line, `.csv`
-    and `.parquet` a row a label; `.vtt` one video's events for a player, `.activitynet.json` the
-    events of all for ActivityNet's evaluation; `.mp4` is the video with its labels and events drawn
-    on it, `.html` a page with its player, time line and tracks, and the video inside with `embed`
-    (one report each). Returns what the format could not hold, in words. Raises `OutputError`.
+    and `.parquet` a row a label or a box; `.vtt` one video's events and tracks for a player, `.txt`
+    its tracks as MOT's text, `.activitynet.json` the events of all for ActivityNet's evaluation;
+    `.mp4` is the video with its labels, events and tracks drawn on it, `.html` a page with its
+    player, time line and tracks, and the video inside with `embed` (one report each). Returns what
+    the format could not hold, in words. Raises `OutputError`.
     """
     rows = [reports] if isinstance(reports, Report) else reports
     path = check_output(path)
@@ -91,7 +94,12 @@ def write(
         else:
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 _TEXT[suffix](found, file)
-    return [] if found.events or suffix not in _EVENTS else ["there were no events to write"]
+    if suffix == ".txt":
+        return unwritten(shown[0])
+    tracks = suffix == ".vtt" and any(report.tracks for report in shown)
+    if found.events or tracks or suffix not in _EVENTS:
+        return []
+    return ["there were no events to write"]
 
 
 class _Counted:

@@ -1,4 +1,4 @@
-"""A video with its labels and events drawn on it, and its time line under it."""
+"""A video with its labels, events and tracks drawn on it, and its time line under it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
+from marey.outputs.drawn import Drawn
 from marey.outputs.strip import Strip
 from marey.outputs.table import clock
 from marey.types import Event, Image, Report, Score
@@ -30,8 +31,9 @@ def write_overlay(report: Report, path: Path, *, top: int = 3) -> list[str]:
     """Decode the report's video once more and write it with what happens in it drawn on it.
 
     A report with events shows those of each moment, and under the picture a time line of all; one
-    without shows the labels of each window. Returns what the result does not hold. Raises
-    `VideoError` if the video is gone, `OutputError`.
+    without shows the labels of each window. Tracks are boxes with trails. Returns what the result
+    does not hold. Raises `VideoError` if the video is gone, `OutputError`, or `MissingExtraError`
+    for tracks where nothing can draw them.
     """
     video = report.video
     scale = max(1, -(-MIN_WIDTH // video.width))
@@ -40,11 +42,13 @@ def write_overlay(report: Report, path: Path, *, top: int = 3) -> list[str]:
     full = height + (strip.height if strip else 0)
     rows_at = _events_at(report.events) if strip else _labels_at(report, top)
     colour = strip.colour if strip else lambda label: _BLUE
+    tracks = Drawn(report, scale, height) if report.tracks else None
     fps = video.fps or Fraction(25)
     with open_video(video.path) as reader, VideoWriter(path, width, full, fps) as writer:
         for frame in reader.frames(size=(height, width)):
             time = float(frame.time)
-            image = draw(frame.image, rows_at(time), time, colour)
+            shown = tracks.on(frame.image, time) if tracks else frame.image
+            image = draw(shown, rows_at(time), time, colour)
             writer.write(np.vstack([image, strip.at(time)]) if strip else image, frame.time)
     return ["the sound was not copied"] if video.audio else []
 

@@ -1,14 +1,17 @@
-"""Reports as Parquet: the rows of the CSV in typed columns, a row group a report."""
+"""Reports as Parquet: the rows of the CSV in typed columns, a report in row groups of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 from marey.errors import MissingExtraError
 from marey.outputs.text import CSV_COLUMNS, rows
 from marey.types import Report
+
+_GROUP = 100_000  # rows in memory at once
 
 
 def require_pyarrow() -> None:
@@ -22,9 +25,17 @@ def write_parquet(reports: Iterable[Report], path: Path) -> None:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    kinds = (pa.string(), pa.string(), pa.float64(), pa.float64(), pa.int32(), pa.string())
-    schema = pa.schema(list(zip(CSV_COLUMNS, (*kinds, pa.float32()), strict=True)))
+    kinds = {
+        **dict.fromkeys(CSV_COLUMNS, pa.float32()),
+        **dict.fromkeys(("video", "scope", "label"), pa.string()),
+        **dict.fromkeys(("start", "end"), pa.float64()),
+        **dict.fromkeys(("rank", "id"), pa.int32()),
+        "seen": pa.bool_(),
+    }
+    schema = pa.schema(list(kinds.items()))
     with ParquetWriter(path, schema) as writer:
         for report in reports:
-            table = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows(report)]
-            writer.write_table(pa.Table.from_pylist(table, schema))
+            left = rows(report)
+            while some := list(islice(left, _GROUP)):
+                table = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in some]
+                writer.write_table(pa.Table.from_pylist(table, schema))

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from marey.types import Event, Ranked, Report, Score
+from marey.types import Ranked, Report, Score
 
 
 def clock(seconds: float) -> str:
@@ -59,17 +59,43 @@ def events(report: Report, *, width: int = 30) -> Table:
     table.add_column(f"{clock(start)} – {clock(end)}", no_wrap=True, style="cyan")
     for event in report.events:
         times = clock(event.start) + " – " + clock(event.end)
-        where = _bar(event, start, end, width)
+        where = _bar(event.start, event.end, start, end, width)
         table.add_row(times, event.label, f"{event.score:.2f}", where)
     return table
 
 
-def _bar(event: Event, start: float, end: float, width: int) -> str:
-    """Where the event lies between `start` and `end`, as a line of so many characters."""
+def tracks(report: Report, *, width: int = 30) -> Table:
+    """A row a track, with when it is in the picture, and how sure its boxes are on the whole."""
+    table = Table(title=report.video.path, title_justify="left", caption_justify="left")
+    count = len(report.tracks)
+    table.caption = f"{report.model.name} · {count} track" + "s" * (count != 1)
+    start = report.video.start
+    end = max([report.video.end or start, *(float(track.times[-1]) for track in report.tracks)])
+    table.add_column("id", justify="right")
+    table.add_column("label")
+    table.add_column("time", no_wrap=True)
+    table.add_column("boxes", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column(f"{clock(start)} – {clock(end)}", no_wrap=True, style="cyan")
+    for track in report.tracks:
+        first, last = float(track.times[0]), float(track.times[-1])
+        table.add_row(
+            "-" if track.id is None else str(track.id),
+            track.label,
+            f"{clock(first)} – {clock(last)}",
+            str(len(track.times)),
+            f"{track.scores.mean():.2f}",
+            _bar(first, last, start, end, width),
+        )
+    return table
+
+
+def _bar(first: float, last: float, start: float, end: float, width: int) -> str:
+    """Where a span lies between `start` and `end`, as a line of so many characters."""
     place = width / max(end - start, 1e-9)
-    first = min(int((event.start - start) * place), width - 1)
-    last = max(first + 1, min(round((event.end - start) * place), width))
-    return "·" * first + "█" * (last - first) + "·" * (width - last)
+    left = min(int((first - start) * place), width - 1)
+    right = max(left + 1, min(round((last - start) * place), width))
+    return "·" * left + "█" * (right - left) + "·" * (width - right)
 
 
 def _cells(top: tuple[Score, ...], count: int) -> tuple[str, str, str]:
@@ -228,6 +254,18 @@ def acting(row: Mapping[str, Any]) -> Table:
     table.add_section()
     totals = (str(sum(one[key] for one in row["actions"])) for key in ("marked", "found"))
     table.add_row("mean", *totals, _percent(row["mean_ap"]), style="bold")
+    return table
+
+
+def tracking(row: Mapping[str, Any]) -> Table:
+    """An evaluation of tracks: the field's three numbers, and what they are made of."""
+    found = row["metrics"]
+    table = Table(title=f"{found['marked']} boxes in frames {row['first']} to {row['last']}")
+    for name in ("HOTA", "MOTA", "IDF1", "recall", "precision", "switches", "ids"):
+        table.add_column(name, justify="right")
+    parts = (found[name] for name in ("hota", "mota", "idf1", "recall", "precision"))
+    ids = f"{found['ids']} of {found['marked_ids']}"
+    table.add_row(*map(_percent, parts), str(found["switches"]), ids)
     return table
 
 

@@ -1,25 +1,39 @@
-"""Events as WebVTT: players show each while it lasts.
+"""Events and tracks as WebVTT: players show each while it lasts.
 
-W3C, "WebVTT: The Web Video Text Tracks Format". A cue an event, in order of their starts; cues may
-overlap, and are then shown together. Times are from the first frame on, as players count, not by
-the container's clock.
+W3C, "WebVTT: The Web Video Text Tracks Format". A cue an event or a track, in order of their
+starts; cues may overlap, and are then shown together. Times are from the first frame on, as players
+count, not by the container's clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from typing import TextIO
 
-from marey.types import Event, Report
+from marey.types import Event, Report, Track
 
 
 def write_vtt(reports: Iterable[Report], file: TextIO) -> None:
-    """The events of the one report there is."""
+    """The events and tracks of the one report there is; a track without an id is none."""
     (report,) = reports
     file.write("WEBVTT\n")
-    for event in sorted(report.events, key=lambda event: event.start):
-        file.write(f"\n{_cue(event, report.video.start)}\n")
+    cues = [_of_event(event) for event in report.events]
+    cues += [_of_track(track) for track in report.tracks if track.id is not None]
+    for cue in sorted(cues, key=lambda cue: cue.start):
+        file.write(f"\n{_cue(cue, report.video.start)}\n")
+
+
+def _of_event(event: Event) -> Event:
+    """With its actor's id, as tracks have theirs."""
+    return event if event.actor is None else replace(event, label=f"{event.label} {event.actor}")
+
+
+def _of_track(track: Track) -> Event:
+    """That it is in the picture, and how sure that is on the whole."""
+    start, end = float(track.times[0]), float(track.times[-1])
+    return Event(f"{track.label} {track.id}", start, end, float(track.scores.mean()))
 
 
 def _cue(event: Event, zero: float) -> str:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from threading import Event
 from typing import Any, Generic, TypeVar
 
+from marey.data.box_files import BoxFile
 from marey.errors import MareyError, ModelError
 from marey.outputs.journal import Journal
+from marey.outputs.text import read_reports
 from marey.runtime import Runtime, compile
+from marey.runtime.detector import Detector
 from marey.runtime.temporal import TemporalRuntime
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks.classify import DEFAULT_MODEL, classify
 from marey.tasks.detect import SHOTS, detect, made_ready
 from marey.tasks.features import features, seer
+from marey.tasks.track import DEFAULT_DETECTOR, track
+from marey.tasks.track import made_ready as made_tracking
 from marey.types import Report, VideoFeatures
 
 T = TypeVar("T")
@@ -90,6 +96,38 @@ def features_all(
     """
     do = partial(features, model=seer(model), **how)
     yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
+
+
+def track_all(
+    videos: Iterable[str | os.PathLike[str]],
+    detector: str | os.PathLike[str] | Detector | BoxFile = DEFAULT_DETECTOR,
+    *,
+    cuts: Mapping[str, Sequence[float]] | None = None,
+    at_once: int = AT_ONCE,
+    progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
+    **how: Any,
+) -> Generator[Done[Report]]:
+    """What `track` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
+
+    `cuts` are by the video's path. A video that was begun is begun anew: nothing is kept in
+    `journal`. ModelError, WeightsError and DataError are raised here.
+    """
+    ready = made_tracking(detector) if isinstance(detector, str | os.PathLike) else detector
+
+    def do(video: str | os.PathLike[str], **each: Any) -> Report:
+        known = (cuts or {}).get(os.fspath(video), ())
+        return track(video, ready, cuts=known, **each, **how)
+
+    yield from each_of(videos, do, at_once=at_once, progress=progress)
+
+
+def cuts_of(path: Path) -> dict[str, list[float]]:
+    """Where new shots begin, by the video's path, as a report of `detect` says; see `track_all`."""
+    return {
+        report.video.path: [event.start for event in report.events if event.label == "cut"]
+        for report in read_reports(path)
+    }
 
 
 def each_of(

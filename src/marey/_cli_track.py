@@ -1,0 +1,84 @@
+"""The verb that follows things through videos."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marey._options import Precision, Runtime, Threads, Verbose, Videos
+from marey._results import Results, find_all
+from marey.console import Failures, waiting
+
+app = typer.Typer()
+
+
+@app.command()
+def track(
+    videos: Videos,
+    detector: Annotated[
+        str,
+        typer.Option(help="Name, or a file of boxes: .txt (MOT), .json (COCO) or .csv."),
+    ] = "pedestrian_ssdlite",
+    tracker: Annotated[
+        str, typer.Option(help="cbiou, bytetrack, sort, ocsort or botsort; none: no ids.")
+    ] = "cbiou",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .vtt .txt or .mp4."),
+    ] = None,
+    every: Annotated[
+        int, typer.Option(min=1, help="The detector looks at every so many frames.")
+    ] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Frames that it looks at together.")] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Score of a detection that counts.")
+    ] = 0.5,
+    labels: Annotated[
+        str | None, typer.Option(help="Only these, as person,car (default: all).")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(min=0.05, help="Seconds out of sight after which it is another one.")
+    ] = 1.0,
+    smooth: Annotated[
+        float, typer.Option(min=0, help="Seconds around a moment over which boxes are smoothed.")
+    ] = 0.5,
+    cuts: Annotated[
+        Path | None,
+        typer.Option(help="Report of marey detect, .json, at whose cuts all tracks end."),
+    ] = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    verbose: Verbose = False,
+) -> None:
+    """Find things and follow them: boxes with ids and times in every frame."""
+    from marey.data.box_files import is_box_file
+    from marey.outputs.table import tracks
+    from marey.tasks._trackers import check_tracker
+    from marey.tasks.many import cuts_of, track_all
+    from marey.tasks.track import made_ready
+
+    failures = Failures()
+    paths = failures.expand(videos)
+    if is_box_file(detector) and len(paths) > 1:
+        raise typer.BadParameter("a file of boxes is of one video", param_hint="--detector")
+    results = Results(output, paths, tracks)
+    check_tracker(tracker)
+    run = partial(
+        track_all,
+        tracker=tracker,
+        every=every,
+        batch=batch,
+        threshold=threshold,
+        labels=[label.strip() for label in labels.split(",")] if labels else None,
+        patience=patience,
+        smooth=smooth,
+        cuts=cuts_of(cuts) if cuts else None,
+    )
+    with waiting(f"making {detector} ready"):
+        net = made_ready(detector, runtime=runtime, precision=precision, threads=threads)
+    find_all(results, failures, run, detector, net, threads=threads, verbose=verbose)
+    raise typer.Exit(failures.exit_code)
