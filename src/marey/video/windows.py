@@ -72,6 +72,11 @@ def window_length(input: Input, fps: Fraction | float | None) -> float:
     return input.frames * input.every / _rate(input, fps)
 
 
+def usual_stride(input: Input, fps: Fraction | float | None) -> float:
+    """Seconds from one window of features to the next: a quarter of a clip of that network."""
+    return window_length(input, fps) / 4
+
+
 def views(
     duration: float, input: Input, fps: Fraction | float | None, clips: int, *, start: float = 0.0
 ) -> list[Window]:
