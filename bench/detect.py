@@ -58,7 +58,7 @@ STRIDE = 0.3  # seconds between features: as far as the frames of a window lie a
 FEW = 3  # every third clip of background teaches: about as many as two motions have
 EPOCHS = 8
 ALONE = TemporalRecipe()
-TOGETHER = ALONE.replace({"network_epochs": 5, "freeze": 4, "save_every": 8})
+TOGETHER = ALONE.replace({"network_epochs": 3, "freeze": 4, "save_every": 8})
 
 SIX = "window scores of the network for six motions"
 SEVEN = "window scores of the same network, taught `background` as a seventh label"

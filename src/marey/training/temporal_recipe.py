@@ -52,7 +52,7 @@ class TemporalRecipe(Keys):
     seed: int = 0
 
     network_epochs: int = 0
-    network_lr: float = 1e-4
+    network_lr: float = 2e-4
     network_length: int = 64
     freeze: int | Literal["early"] = 0
     crop: tuple[float, float] = (0.8, 1.0)
