@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -81,6 +84,34 @@ def test_a_stopped_run_goes_on(
         with np.load(tmp_path / name) as arrays:
             found = [str(arrays[f"{k}/video"]) for k in range(4)]
             assert found == [str(path) for path in videos]
+
+
+@pytest.mark.parametrize("name", ["f", "f.npz"])
+def test_a_killed_process_goes_on_inside_a_video(name: str, marey: Marey, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "long.mp4", frames=1500, size=(64, 64), gop=25)
+    how = (video, "-m", NET, "--stride", 2, "-o")
+    assert marey("features", *how, tmp_path / "whole.npz").returncode == 0
+    output = tmp_path / name
+    command = [sys.executable, "-m", "marey.cli", "features", *map(str, how), str(output)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            journals = list(tmp_path.glob("f*/*.part"))
+            if journals and journals[0].read_bytes().count(b"\n") > 5:
+                process.kill()
+                break
+            time.sleep(0.005)
+    assert not list(tmp_path.glob("f/*.npz"))
+    done = marey("features", *how, output, "-v")
+    assert done.returncode == 0, done.stderr
+    assert "1 videos were begun in an earlier run" in done.stderr
+    clips = re.search(r"(\d+) clips", done.stderr)
+    assert clips is not None
+    assert int(clips[1]) <= 25, "of 30, five are there"
+    (path,) = [output] if output.is_file() else output.iterdir()
+    one, whole = (read_features(p).features for p in (path, tmp_path / "whole.npz"))
+    assert np.array_equal(one.values, whole.values)
+    assert np.array_equal(one.spans, whole.spans)
+    assert not list(tmp_path.glob("**/*.part*"))
 
 
 def commands() -> list[str]:

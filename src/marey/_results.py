@@ -98,11 +98,10 @@ class Results:
 class FeatureResults:
     """Where features go: a folder with a `.npz` a video, or one `.npz` or `.parquet` of all.
 
-    What such a file is made of is kept in a folder beside it until it is whole, so that a run that
-    was stopped goes on. Raises OutputError for an output that cannot be, before any work.
+    What such a file is made of is kept in a folder beside it until it is whole, and so is what the
+    network said of a video that is not done: a run that was stopped goes on. Raises OutputError for
+    an output that cannot be, before any work.
     """
-
-    journal = None
 
     def __init__(self, output: Path, videos: Sequence[Path]) -> None:
         from marey.outputs import check_output
@@ -128,12 +127,14 @@ class FeatureResults:
         place = self._output
         if self._join is not None:
             place = place.with_name(f"{place.name}.part")
-        self._folder = folder = FeatureFolder(place, card.network, how)
+        self._folder = folder = FeatureFolder(place, card, how)
         todo = [video for video in self._videos if folder.find(video) is None]
         earlier = [f"{folder.hits} videos are there from an earlier run"] if folder.hits else []
-        warn(place, [*earlier, *folder.warnings()])
+        begun = [f"{folder.begun} videos were begun in an earlier run"] if folder.begun else []
+        warn(place, [*earlier, *begun, *folder.warnings()])
         try:
             yield todo
+            folder.forget()
             parts = folder.paths(self._videos)
             if self._join is not None and parts:
                 self._join(parts, self._output)
@@ -142,6 +143,11 @@ class FeatureResults:
             if self._join is not None:
                 with suppress(OSError):  # it holds something, or is gone
                     place.rmdir()
+
+    @property
+    def journal(self) -> Callable[[str], Journal | None] | None:
+        """As `Kept` has it."""
+        return None if self._folder is None else self._folder.journal
 
     def add(self, video: str, found: VideoFeatures) -> None:
         assert self._folder is not None

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from test_classify import BrightOrDark
+from test_features import Colours
 from test_shots import Jumps
 
 from marey.outputs.journal import Journal
 from marey.tasks._spent import Spent
 from marey.tasks.classify import classify
 from marey.tasks.detect import detect
+from marey.tasks.features import features
 from marey.tasks.shots import shots
 from marey.testing.videos import make_video
 from marey.types import Report
@@ -81,6 +83,26 @@ def test_it_goes_on_where_it_was(way: str, share: float, video: Path, tmp_path: 
     assert MANY - later.last == calls - before  # nothing is asked twice
     if share == 0.9:
         assert spent.frames.decoded < 150
+
+
+@pytest.mark.parametrize("how", [{}, {"stride": 0.7}, {"window": 2.5}])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
+def test_features_go_on_where_they_were(
+    how: dict[str, float], share: float, video: Path, tmp_path: Path
+) -> None:
+    counted, path = Killed(Colours(), MANY), tmp_path / "journal"
+    whole = features(video, counted, **how)  # type: ignore[arg-type]
+    calls = MANY - counted.last
+    before = round(share * calls)
+    killed, later = Killed(Colours(), before), Killed(Colours(), MANY)
+    with pytest.raises(KilledError):
+        features(video, killed, journal=Journal(path, video, how), **how)  # type: ignore[arg-type]
+    again = features(video, later, journal=Journal(path, video, how), **how)  # type: ignore[arg-type]
+    assert np.array_equal(again.values, whole.values)
+    assert np.array_equal(again.spans, whole.spans)
+    assert again.warnings == whole.warnings
+    assert len(np.unique(whole.values, axis=0)) > 10, "or anything would be equal"
+    assert MANY - later.last == calls - before
 
 
 def test_one_that_was_at_the_end_asks_nothing(video: Path, tmp_path: Path) -> None:

@@ -176,14 +176,16 @@ def test_features_are_made_once(made: Made, counted: list[Counted], tmp_path: Pa
     assert TemporalHead.load(tmp_path / "coarse" / "best").config.stride == 0.5
 
 
+@pytest.mark.parametrize("how", [{}, {"stride": 0.5}])
 def test_the_cache_is_what_the_verb_writes(
-    made: Made, marey: Marey, counted: list[Counted], tmp_path: Path
+    how: dict[str, float], made: Made, marey: Marey, counted: list[Counted], tmp_path: Path
 ) -> None:
     videos = sorted(made.table.parent.glob("*.mp4"))
-    done = marey("features", *videos, "-m", made.network, "--stride", 0.5, "-o", tmp_path / "f")
+    asked = [f"--{key}={value}" for key, value in how.items()]
+    done = marey("features", *videos, "-m", made.network, *asked, "-o", tmp_path / "f")
     assert (done.returncode, done.stdout) == (0, "")
     assert len(list((tmp_path / "f").iterdir())) == len(videos)
-    train(made, tmp_path / "run", stride=0.5, cache=tmp_path / "f")
+    train(made, tmp_path / "run", cache=tmp_path / "f", **how)
     assert counted[-1].clips == 0
 
 
@@ -345,7 +347,7 @@ def test_the_verbs_do_it_from_table_to_events(
 def test_features_of_the_folder_are_those_of_the_function(made: Made) -> None:
     found = features(made.table.parent / "1.mp4", made.network, stride=WINDOW / 4)
     how = {"window": None, "stride": WINDOW / 4, "decode": "all"}
-    folder = FeatureFolder(made.cache, found.model.network, how)
+    folder = FeatureFolder(made.cache, found.model, how)
     kept = folder.find(made.table.parent / "1.mp4")
     assert kept is not None
     assert np.array_equal(kept.values, found.values)

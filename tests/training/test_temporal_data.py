@@ -47,14 +47,14 @@ def test_a_stretch_cuts_events_and_leaves_out_what_is_doubtful() -> None:
 
 def test_an_epoch_sees_every_video_as_often_as_it_is_long() -> None:
     examples = [example(10), example(25), example(3)]
-    stretches = [s for batch in epoch_of(examples, 10, 2, (0, 0)) for s in batch]
-    assert sorted(s.values.shape[1] for s in stretches) == [3, 10, 10, 10, 10]
+    places = [place for batch in epoch_of(examples, 10, 2, (0, 0)) for place in batch]
+    assert sorted((p.example, p.length) for p in places) == [(0, 10), *[(1, 10)] * 3, (2, 3)]
     assert steps_of(examples, 10, 2) == len(list(epoch_of(examples, 10, 2, (0, 0)))) == 3
     starts = {
-        float(s.values[0, 0])
+        place.start
         for epoch in range(30)
         for batch in epoch_of(examples, 10, 2, (0, epoch))
-        for s in batch
+        for place in batch
     }
     assert starts == set(range(16)), "a stretch may begin wherever it fits"
 
@@ -63,7 +63,7 @@ def test_epochs_are_drawn_from_the_seed() -> None:
     examples = [example(k) for k in range(5, 15)]
 
     def lengths(*seed: int) -> list[int]:
-        return [s.values.shape[1] for batch in epoch_of(examples, 99, 3, seed) for s in batch]
+        return [place.length for batch in epoch_of(examples, 99, 3, seed) for place in batch]
 
     assert lengths(0, 1) == lengths(0, 1)
     assert lengths(0, 1) != lengths(0, 2)
@@ -79,5 +79,6 @@ def test_a_batch_is_filled_up_to_the_longest() -> None:
     assert batch.targets.labels.shape == (2, 2, len(points(9, 2).position))
     answering = batch.targets.answering.sum(1).tolist()
     assert answering == [4, 0]
-    assert usual_count(examples, 2, 2) == 2.0
-    assert usual_count(examples[1:], 2, 2) == 1.0, "never nothing: the loss is divided by it"
+    assert usual_count(examples, 2, 2, 99) == 2.0
+    assert usual_count(examples[:1], 2, 2, 3) == 2.0, "of two stretches"
+    assert usual_count(examples[1:], 2, 2, 99) == 1.0, "never nothing: the loss is divided by it"

@@ -60,7 +60,7 @@ def test_a_run_leaves_what_it_promises(whole: Run, toy: Toy) -> None:
     assert head.config.made_by == MADE_BY
     assert len(head.config.thresholds) == len(LABELS)
     extra = head.config.extra
-    assert extra["recipe"] == RECIPE.to_dict()
+    assert extra["recipe"] == RECIPE.of_head()
     assert (
         extra["metrics"]
         == whole.metrics

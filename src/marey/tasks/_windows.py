@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from marey.tasks._ahead import ahead
 from marey.tasks._look import look_by
 from marey.tasks._spent import Spent
 from marey.tasks._stretches import by_stretch, step_of
-from marey.types import Scores, Window
+from marey.types import Input, Scores, Video, Window
 from marey.video.clips import clips
 from marey.video.read import Reader
 from marey.video.windows import pick, window_length, windows
@@ -51,7 +52,31 @@ def by_window(
     middle it holds; they follow each other without gaps, and each is looked at once however much
     the windows overlap.
     """
-    video, prepare = reader.video, runtime.input
+    plan = layout(reader.video, runtime.input, window, step)
+    # Closed before the reader can be: a thread decodes from it.
+    spent = spent or Spent()
+    with closing(
+        _by_stretch(reader, runtime, read, plan.step, spent, journal)
+        or _by_clip(reader, runtime, read, plan, batch, spent, journal)
+    ) as moments:
+        yield from average(plan.windows, moments) if plan.longer else moments
+
+
+class Layout(NamedTuple):
+    """The `windows` of a video, and the `clips` that are looked at for them, `step` seconds apart.
+
+    They are the same, unless a window is `longer` than the network's clip.
+    """
+
+    windows: Iterator[Window]
+    clips: Iterator[Window]
+    longer: bool
+    step: float
+    overlapping: bool
+
+
+def layout(video: Video, prepare: Input, window: float | None, step: float | None) -> Layout:
+    """Where `by_window` looks: windows of so many seconds, so many apart."""
     natural = window_length(prepare, video.fps)
     window = window or natural
     step = step or window
@@ -59,13 +84,8 @@ def by_window(
     spans = windows(duration, window, step, start=video.start)
     longer = window > natural
     length, stride = (natural, step / math.ceil(step / natural)) if longer else (window, step)
-    spent = spent or Spent()
-    # Closed before the reader can be: a thread decodes from it.
-    with closing(
-        _by_stretch(reader, runtime, read, stride, spent, journal)
-        or _by_clip(reader, runtime, read, duration, length, stride, batch, spent, journal)
-    ) as moments:
-        yield from average(spans, moments) if longer else moments
+    looked_at = windows(duration, length, stride, start=video.start)
+    return Layout(spans, looked_at, longer, stride, overlapping=stride < length)
 
 
 def _by_stretch(
@@ -89,20 +109,17 @@ def _by_clip(
     reader: Reader,
     runtime: Runtime,
     read: Callable[[Rows], Rows],
-    duration: float,
-    length: float,
-    step: float,
+    layout: Layout,
     batch: int,
     spent: Spent,
     journal: Journal | None,
 ) -> Generator[Scores]:
-    video, prepare = reader.video, runtime.input
-    spans = windows(duration, length, step, start=video.start)
+    video, prepare, spans = reader.video, runtime.input, layout.clips
     if journal:
         yield from _from_earlier(journal, spans, reader)
     plan = ((span, pick(span, prepare, video.fps)) for span in spans)
     stream = clips(reader, plan, size=prepare.resize, interpolation=prepare.interpolation)
-    look = look_by(runtime, overlapping=step < length)
+    look = look_by(runtime, overlapping=layout.overlapping)
     with journal or nullcontext(), closing(ahead(stream, max(batch, _AHEAD))) as decoded:
         groups = iter(lambda: list(islice(decoded, batch)), [])
         for group in spent.waited(groups):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -17,11 +16,9 @@ from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks._windows import Rows, by_window
 from marey.tasks.classify import DEFAULT_MODEL
-from marey.types import Input, VideoFeatures
+from marey.types import VideoFeatures
 from marey.video.read import Decode, Limits, nothing_decoded, open_video
-from marey.video.windows import window_length
-
-_PARTS = 4  # of a clip's time, from one window to the next, if nothing else is asked for
+from marey.video.windows import usual_stride
 
 
 def features(
@@ -85,11 +82,6 @@ def seer(model: str | os.PathLike[str] | Runtime) -> Runtime:
             "gives scores, not features", where=card.name, do="Compile it with `features=True`."
         )
     return model
-
-
-def usual_stride(input: Input, fps: Fraction | None) -> float:
-    """Seconds: a quarter of the network's clip, on a video of that frame rate."""
-    return window_length(input, fps) / _PARTS
 
 
 def _as_they_are(rows: Rows) -> Rows:

@@ -17,14 +17,15 @@ from marey.data.formats import listed
 from marey.errors import DataError, MareyError
 from marey.files import cache_folder, make_folder
 from marey.models._checkpoint import CONFIG, STATE
-from marey.models._registry import is_folder
+from marey.models._registry import create_model, default_weights, is_folder
 from marey.models._temporal_head import Features
 from marey.outputs.feature_folder import FeatureFolder
 from marey.runtime import Runtime
 from marey.runtime.temporal import NETWORK, TemporalRuntime
-from marey.tasks.features import seer, usual_stride
+from marey.tasks.features import seer
 from marey.tasks.many import features_all
 from marey.training.bar import Bar
+from marey.training.end_to_end import train_end_to_end
 from marey.training.event_metrics import EventMetrics
 from marey.training.loop import Run
 from marey.training.state import is_begun, whole_folder
@@ -32,6 +33,10 @@ from marey.training.temporal_loop import evaluate_temporal, split_videos, train_
 from marey.training.temporal_recipe import TemporalRecipe
 from marey.types import ModelCard, VideoFeatures
 from marey.video.read import open_video
+from marey.video.windows import usual_stride
+
+HEAD = "head"
+"""The folder in a run's own for the head alone, where the network learns afterwards."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,32 +74,42 @@ def train_detector(
     `model` is a name or a checkpoint folder, of which a copy is kept in `out` and beside each head;
     `annotations` what `Annotations.read` takes. `window` and `stride` are those of
     `marey.features`; by default a quarter of the network's clip on the first video, for all. The
-    features are kept in `cache` (None: in marey's own). `out` gets what `train_temporal` writes.
+    features are kept in `cache` (None: in marey's own). `out` gets what `train_temporal` writes;
+    where the recipe has `network_epochs`, that is in `out/head`, and `out` gets what
+    `train_end_to_end` makes of it, with a network of its own.
 
     Raises DataError with every line that cannot be used, or every video that cannot be read, before
     training; with `skip`, those videos are left out and told.
     """
-    out = Path(out)
-    is_begun(out, resume=resume)  # said before the features are made
     recipe = recipe or TemporalRecipe()
+    out = Path(out)
+    first = out / HEAD if recipe.network_epochs else out
+    for folder in {first, out}:
+        is_begun(folder, resume=resume)  # said before the features are made
     marked = split_videos(Annotations.read(annotations, skip=skip), recipe)
     runtime = seer(model)
     stride = stride or _usual_stride(runtime, marked.videos[0])
     features, marked, told = _features(marked, runtime, window, stride, cache, skip=skip, bar=bar)
-    make_folder(out)
-    kept = _copy(Path(model), out) if is_folder(model) else None
+    make_folder(first)
+    kept = _copy(Path(model), first) if is_folder(model) else None
     made_by = {"model": kept.name if kept else runtime.card().name}
+    how: dict[str, Any] = {"resume": resume, "bar": bar}
     run = train_temporal(
         features,
         marked,
         recipe,
         made_by={**made_by, "window": window, "stride": stride},
-        out=out,
+        out=first,
         beside=kept,
-        resume=resume,
-        bar=bar,
+        **how,
     )
-    return dataclasses.replace(run, warnings=(*runtime.warnings, *told, *run.warnings))
+    told = [*runtime.warnings, *told, *run.warnings]
+    if recipe.network_epochs:
+        net = create_model(default_weights(kept or model))
+        by_name = {one.video: one for one in features}
+        run = train_end_to_end(run, net, by_name, marked, recipe, out=out, **how)
+        told += run.warnings
+    return dataclasses.replace(run, warnings=tuple(told))
 
 
 def evaluate_detector(
@@ -144,7 +159,7 @@ def _features(
 ) -> tuple[list[Features], Annotations, list[str]]:
     """The features of all videos, those videos, and what a person should know of them."""
     how: dict[str, Any] = {"window": window, "stride": stride, "decode": "all"}
-    folder = FeatureFolder(cache or cache_folder() / "features", runtime.card().network, how)
+    folder = FeatureFolder(cache or cache_folder() / "features", runtime.card(), how)
     made: dict[str, VideoFeatures] = {}
     lost: dict[str, str] = {}
     with Bar("features", len(marked), show=bar) as shown:

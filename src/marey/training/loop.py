@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,7 +28,10 @@ from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe
 from marey.training.state import Progress, saved_state
+from marey.training.temporal_recipe import TemporalRecipe
 from marey.types import Input
+
+R = TypeVar("R", Recipe, TemporalRecipe)
 
 # What may change between two sittings of one run, because its result does not depend on it. Whether
 # frames come from a cache does matter: a cache rounds times to its own rate.
@@ -241,7 +244,7 @@ def adopt_labels(net: Net, manifest: Manifest, seed: int, warnings: list[str]) -
     return manifest
 
 
-def keep_sides(recipe: Recipe, labels: tuple[str, ...], warnings: list[str]) -> Recipe:
+def keep_sides(recipe: R, labels: tuple[str, ...], warnings: list[str]) -> R:
     """The recipe without mirroring where labels tell left from right."""
     sided = [label for label in labels if {"left", "right"} & set(_words(label))]
     if not (recipe.flip and sided):

@@ -66,8 +66,7 @@ class Recipe(Keys):
 
     def __post_init__(self) -> None:
         self.check(_RANGES)
-        if self.crop[0] > self.crop[1]:
-            raise RecipeError(f"crop is {self.crop}", do="Give the smaller part first.")
+        check_crop(self.crop)
         check_fold(self.folds, self.fold)
 
     def input(self, base: Input) -> Input:
@@ -100,6 +99,12 @@ class Recipe(Keys):
             resize=resize,
             gamma=self.gamma or base.gamma,
         )
+
+
+def check_crop(crop: tuple[float, float]) -> None:
+    """RecipeError for parts of the picture that are reversed."""
+    if crop[0] > crop[1]:
+        raise RecipeError(f"crop is {crop}", do="Give the smaller part first.")
 
 
 def check_fold(folds: int, fold: int) -> None:

@@ -149,7 +149,8 @@ def read_state(out: Path, identity: dict[str, Any]) -> dict[str, Any]:
     changed = [key for key in identity if identity[key] != then.get(key)]
     if changed == ["recipe"]:
         recipe, old = identity["recipe"], then["recipe"]
-        changed = [f"{key} = {old.get(key)!r}" for key in recipe if recipe[key] != old.get(key)]
+        keys = {**old, **recipe}  # a run of one kind may stand where another is begun
+        changed = [f"{key} = {old.get(key)!r}" for key in keys if recipe.get(key) != old.get(key)]
     if changed:
         raise RecipeError(
             f"the run here is another one; it has other {', '.join(changed)}",

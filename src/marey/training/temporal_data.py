@@ -63,6 +63,14 @@ class Stretch(NamedTuple):
     doubtful: Tensor
 
 
+class Place(NamedTuple):
+    """Where a stretch lies: the number of its example, its first cell, and how many it has."""
+
+    example: int
+    start: int
+    length: int
+
+
 class Batch(NamedTuple):
     """N stretches side by side: features N C T, and which cells are real, N T.
 
@@ -82,22 +90,26 @@ class Batch(NamedTuple):
 
 def epoch_of(
     examples: Sequence[Example], length: int, batch: int, seed: Sequence[int]
-) -> Iterator[list[Stretch]]:
+) -> Iterator[list[Place]]:
     """Every example once, a long one as stretches of `length` at random places, in random order."""
     rng = np.random.default_rng(seed)
-    items = [k for k, example in enumerate(examples) for _ in range(-(-example.cells // length))]
-    stretches = []
-    for k in rng.permutation(items):
+    items = [k for k, example in enumerate(examples) for _ in range(_parts(example, length))]
+    places = []
+    for k in rng.permutation(items).tolist():
         cells = examples[k].cells
         start = int(rng.integers(max(0, cells - length) + 1))
-        stretches.append(examples[k].stretch(start, min(length, cells)))
-    for first in range(0, len(stretches), batch):
-        yield stretches[first : first + batch]
+        places.append(Place(k, start, min(length, cells)))
+    for first in range(0, len(places), batch):
+        yield places[first : first + batch]
 
 
 def steps_of(examples: Sequence[Example], length: int, batch: int) -> int:
     """How many batches `epoch_of` gives."""
-    return -(-sum(-(-example.cells // length) for example in examples) // batch)
+    return -(-sum(_parts(example, length) for example in examples) // batch)
+
+
+def _parts(example: Example, length: int) -> int:
+    return -(-example.cells // length)
 
 
 def collate(stretches: Sequence[Stretch], classes: int, levels: int) -> Batch:
@@ -117,13 +129,13 @@ def collate(stretches: Sequence[Stretch], classes: int, levels: int) -> Batch:
     return Batch(values, mask, stacked, torch.stack(counted))
 
 
-def usual_count(examples: Sequence[Example], classes: int, levels: int) -> float:
-    """How many points of an example answer for an event, on average; at least one."""
+def usual_count(examples: Sequence[Example], classes: int, levels: int, length: int) -> float:
+    """How many points of a stretch answer for an event, on average; at least one."""
     counts = [
         int(assign(points(e.cells, levels), e.spans, e.labels, classes).answering.sum())
         for e in examples
     ]
-    return max(1.0, sum(counts) / len(counts))
+    return max(1.0, sum(counts) / sum(_parts(example, length) for example in examples))
 
 
 def _within(grid: Points, spans: Tensor) -> Tensor:

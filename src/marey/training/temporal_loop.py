@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from marey.models._temporal_head import Features, HeadConfig, TemporalHead
 from marey.training.bar import Bar
 from marey.training.event_metrics import EventMetrics, measure_events
 from marey.training.loop import Run
-from marey.training.state import Progress, saved_state
+from marey.training.state import saved_state
 from marey.training.temporal_recipe import TemporalRecipe
 from marey.training.temporal_trainer import TemporalTrainer
 
@@ -51,7 +51,7 @@ def train_temporal(
     recipe = recipe or TemporalRecipe()
     warnings = list(annotations.warnings)
     annotations = split_videos(annotations, recipe)
-    table = _matched(features, annotations, warnings)
+    table = matched(features, annotations, warnings)
     first = next(iter(table.values()))
     config = HeadConfig(
         labels=annotations.labels,
@@ -63,28 +63,45 @@ def train_temporal(
         levels=recipe.levels,
         thresholds=(0.5,) * len(annotations.labels),
     )
-    out = make_folder(out)
     identity = {
-        "recipe": recipe.to_dict(),
-        "data": _data_hash(annotations, table),
+        "recipe": recipe.of_head(),
+        "data": data_hash(annotations, table),
         "labels": list(annotations.labels),
         "made_by": dict(made_by),
     }
+
+    def trainer(out: Path) -> TemporalTrainer:
+        return TemporalTrainer(
+            table, annotations, config, recipe, recipe.alone, out, identity, beside
+        )
+
+    return carry_out(trainer, annotations, identity, out, warnings, resume=resume, bar=bar)
+
+
+def carry_out(
+    make: Callable[[Path], TemporalTrainer],
+    annotations: Annotations,
+    identity: dict[str, Any],
+    out: str | os.PathLike[str],
+    warnings: list[str],
+    *,
+    resume: bool,
+    bar: bool,
+) -> Run:
+    """Train what `make` gives in the folder `out`, from the state that is there if there is one."""
+    out = make_folder(out)
     saved = saved_state(out, identity, resume=resume)
-    if saved is not None and saved["progress"]["finished"]:
+    trainer = make(out)
+    if saved is not None:
+        trainer.state.restore(saved)
+    if trainer.progress.finished:
         warnings.append("the run was finished already")
-        progress = Progress(**saved["progress"])
     else:
-        trainer = TemporalTrainer(table, annotations, config, recipe, out, identity, beside)
-        if saved is not None:
-            trainer.state.restore(saved)
         annotations.write(out / "split.csv")
-        with Bar("train", recipe.epochs * trainer.steps, show=bar) as shown:
+        with Bar("train", trainer.phase.epochs * trainer.steps, show=bar) as shown:
             trainer.fit(shown)
-        progress = trainer.progress
     best = "best" if "val" in annotations.splits else "last"
-    row = progress.history[progress.best or 0]
-    return Run(out, out / best, out / "last", row, tuple(warnings))
+    return Run(out, out / best, out / "last", trainer.best or {}, tuple(warnings))
 
 
 def evaluate_temporal(
@@ -101,7 +118,7 @@ def evaluate_temporal(
             where=annotations.root,
             do=f"It knows {listed(list(head.config.labels))}.",
         )
-    table = _matched(features, annotations, [])
+    table = matched(features, annotations, [])
     found = {v.name: head.candidates(table[v.name], v.span) for v in annotations.videos}
     return measure_events(found, annotations.truth)
 
@@ -134,7 +151,7 @@ def split_videos(annotations: Annotations, recipe: TemporalRecipe) -> Annotation
     return annotations
 
 
-def _matched(
+def matched(
     features: Iterable[Features], annotations: Annotations, warnings: list[str]
 ) -> dict[str, Features]:
     """The features of the annotated videos, by name; DataError if they cannot be used together."""
@@ -196,7 +213,7 @@ def _too_short(annotations: Annotations, table: Mapping[str, Features]) -> int:
     )
 
 
-def _data_hash(annotations: Annotations, table: Mapping[str, Features]) -> str:
+def data_hash(annotations: Annotations, table: Mapping[str, Features]) -> str:
     """A SHA-256 over annotations and features."""
     digest = hashlib.sha256(annotations.data_hash().encode())
     for name in sorted(table):

@@ -87,6 +87,11 @@ def grid(input: Input, fps: Fraction | float | None) -> tuple[float, float]:
     return 0.5 / rate, input.every / rate
 
 
+def usual_stride(input: Input, fps: Fraction | float | None) -> float:
+    """Seconds from one window of features to the next: a quarter of a clip of that network."""
+    return window_length(input, fps) / 4
+
+
 def views(
     duration: float, input: Input, fps: Fraction | float | None, clips: int, *, start: float = 0.0
 ) -> list[Window]:
