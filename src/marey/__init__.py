@@ -16,6 +16,7 @@ _PUBLIC = {
     "features": "marey.tasks.features",
     "detect": "marey.tasks.detect",
     "track": "marey.tasks.track",
+    "analyze": "marey.tasks.analyze",
     "watch": "marey.tasks.watch",
     "SaveClips": "marey.tasks.watch",
     "check": "marey.tasks.check",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from marey.outputs import write
     from marey.runtime import compile
     from marey.runtime.live import compile_stream
+    from marey.tasks.analyze import analyze
     from marey.tasks.check import check
     from marey.tasks.classify import classify
     from marey.tasks.detect import detect

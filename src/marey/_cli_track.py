@@ -1,4 +1,4 @@
-"""The verb that follows things through videos."""
+"""The verbs that follow things through videos."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ from typing import Annotated
 
 import typer
 
-from marey._options import Precision, Runtime, Threads, Verbose, Videos
+from marey._options import ModelName, Precision, Runtime, Threads, Verbose, Videos
 from marey._results import Results, find_all
 from marey.console import Failures, waiting
 
 app = typer.Typer()
 
+Detector = Annotated[
+    str, typer.Option(help="Name, or a file of boxes: .txt (MOT), .json (COCO) or .csv.")
+]
+Tracker = Annotated[
+    str, typer.Option(help="cbiou, bytetrack, sort, ocsort or botsort; none: no ids.")
+]
+Actions = Annotated[
+    str | None, typer.Option(help="Network that says what each of them does: clips, or AVA's.")
+]
+ActionThreshold = Annotated[
+    float, typer.Option(min=0.001, max=1, help="Score that an action reaches.")
+]
+
 
 @app.command()
 def track(
     videos: Videos,
-    detector: Annotated[
-        str,
-        typer.Option(help="Name, or a file of boxes: .txt (MOT), .json (COCO) or .csv."),
-    ] = "pedestrian_ssdlite",
-    tracker: Annotated[
-        str, typer.Option(help="cbiou, bytetrack, sort, ocsort or botsort; none: no ids.")
-    ] = "cbiou",
+    detector: Detector = "pedestrian_ssdlite",
+    tracker: Tracker = "cbiou",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .vtt .txt or .mp4."),
+        typer.Option(
+            "--output", "-o", help="Write .json .jsonl .csv .parquet .vtt .txt .mp4 or .html."
+        ),
     ] = None,
     every: Annotated[
         int, typer.Option(min=1, help="The detector looks at every so many frames.")
@@ -49,6 +59,8 @@ def track(
         Path | None,
         typer.Option(help="Report of marey detect, .json, at whose cuts all tracks end."),
     ] = None,
+    actions: Actions = None,
+    action_threshold: ActionThreshold = 0.5,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -77,8 +89,57 @@ def track(
         patience=patience,
         smooth=smooth,
         cuts=cuts_of(cuts) if cuts else None,
+        actions=actions,
+        action_threshold=action_threshold,
     )
     with waiting(f"making {detector} ready"):
         net = made_ready(detector, runtime=runtime, precision=precision, threads=threads)
     find_all(results, failures, run, detector, net, threads=threads, verbose=verbose)
+    raise typer.Exit(failures.exit_code)
+
+
+@app.command()
+def analyze(
+    videos: Videos,
+    model: ModelName = "efficientnet_lite0.in1k",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write .html, a page of one video; or as track and detect do."
+        ),
+    ] = None,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Put the video into the page, up to 20 MiB.")
+    ] = False,
+    detector: Detector = "pedestrian_ssdlite",
+    tracker: Tracker = "cbiou",
+    every: Annotated[
+        int, typer.Option(min=1, help="The detector looks at every so many frames.")
+    ] = 2,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Score of a detection that counts.")
+    ] = 0.5,
+    actions: Actions = None,
+    action_threshold: ActionThreshold = 0.5,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    verbose: Verbose = False,
+) -> None:
+    """All of it in one pass: what is seen, shots, people and what they do; -o gives a page."""
+    from marey.outputs.table import overview
+    from marey.tasks.analyze import Analyst
+    from marey.tasks.many import analyze_all
+
+    failures = Failures()
+    if embed and (output is None or output.suffix != ".html"):
+        raise typer.BadParameter("is for -o FILE.html", param_hint="--embed")
+    results = Results(output, failures.expand(videos), overview, embed=embed)
+    with waiting("making networks ready"):
+        how = {"runtime": runtime, "precision": precision}
+        analyst = Analyst(
+            model, detector=detector, tracker=tracker, actions=actions, threads=threads, **how
+        )
+    run = partial(analyze_all, every=every, threshold=threshold, action_threshold=action_threshold)
+    find_all(results, failures, run, model, analyst, threads=threads, verbose=verbose)
     raise typer.Exit(failures.exit_code)

@@ -49,7 +49,8 @@ class Results:
     """Where reports go: to stdout, drawn by `draw`, as they come, or into one `output` at the end.
 
     What is done towards an output is kept in a file beside it: a run that was stopped goes on from
-    there. Raises OutputError for an output that cannot be, before any work.
+    there. `embed` is that of `marey.write`. Raises OutputError for an output that cannot be, before
+    any work.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Results:
         output: Path | None,
         videos: Sequence[Path],
         draw: Callable[[Report], RenderableType],
+        *,
+        embed: bool = False,
     ) -> None:
         from marey.outputs import check_output
 
-        self._output, self._videos, self._draw = output, videos, draw
+        self._output, self._videos, self._draw, self._embed = output, videos, draw, embed
         self._part: Part | None = None
         if output is not None:
             check_output(output, len(videos))
@@ -74,13 +77,17 @@ class Results:
         from marey.outputs import write
         from marey.outputs.part import Part
 
-        said = {"marey": __version__, "model": asdict(card), "files": stamps(model), **how}
+        # A second network that is named in `how` counts, too.
+        files = [
+            stamp for name in (model, how.get("actions")) if name for stamp in stamps(str(name))
+        ]
+        said = {"marey": __version__, "model": asdict(card), "files": files, **how}
         with Part(self._output, said) as self._part:
             warn(self._part.path, self._part.warnings)
             yield [video for video in self._videos if video not in self._part]
             done = [video for video in self._videos if video in self._part]
             if done:
-                warn(self._output, write(self._part.reports(done), self._output))
+                warn(self._output, write(self._part.reports(done), self._output, embed=self._embed))
             self._part.remove()
 
     @property

@@ -165,7 +165,7 @@ def test_a_browser_plays_it_and_finds_its_events(
     rows = {row[1]: row for row in noted["rows"]}
     assert set(rows) == {"car", "person · 1", "walk · 1", "cut", EVIL}
     assert rows["walk · 1"] == ["00:00.5", "walk · 1", "0.75"]
-    assert noted["lanes"] == ["", "shots", "walk", "car", EVIL, "person 1"]
+    assert noted["lanes"] == ["", "shots", "walk", "car", EVIL, "person"]
     assert noted["second"] == ["00:01.0", "cut", "0.90", pytest.approx(1, abs=0.01)]
     assert noted["drawn"]
     assert noted["hidden"]

@@ -90,6 +90,13 @@ def tracks(report: Report, *, width: int = 30) -> Table:
     return table
 
 
+def overview(report: Report) -> Group:
+    """All that a report holds: a table of labels, one of events, one of tracks."""
+    shown = [timeline(report)] if report.windows else []
+    shown += [events(report)] if report.events else []
+    return Group(*shown, *([tracks(report)] if report.tracks else []))
+
+
 def _bar(first: float, last: float, start: float, end: float, width: int) -> str:
     """Where a span lies between `start` and `end`, as a line of so many characters."""
     place = width / max(end - start, 1e-9)

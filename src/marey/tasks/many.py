@@ -19,9 +19,12 @@ from marey.outputs.journal import Journal
 from marey.outputs.text import read_reports
 from marey.runtime import Runtime, compile
 from marey.runtime.detector import Detector
+from marey.runtime.roi import compile_actions
 from marey.runtime.temporal import TemporalRuntime
+from marey.tasks._actor_looks import JudgesBoxes
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
+from marey.tasks.analyze import Analyst, analyze
 from marey.tasks.classify import DEFAULT_MODEL, classify
 from marey.tasks.detect import SHOTS, detect, made_ready
 from marey.tasks.features import features, seer
@@ -103,6 +106,7 @@ def track_all(
     detector: str | os.PathLike[str] | Detector | BoxFile = DEFAULT_DETECTOR,
     *,
     cuts: Mapping[str, Sequence[float]] | None = None,
+    actions: str | os.PathLike[str] | Runtime | JudgesBoxes | None = None,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
     journal: Callable[[str], Journal | None] | None = None,
@@ -114,12 +118,31 @@ def track_all(
     `journal`. ModelError, WeightsError and DataError are raised here.
     """
     ready = made_tracking(detector) if isinstance(detector, str | os.PathLike) else detector
+    if isinstance(actions, str | os.PathLike):
+        actions = compile_actions(actions)
 
     def do(video: str | os.PathLike[str], **each: Any) -> Report:
         known = (cuts or {}).get(os.fspath(video), ())
-        return track(video, ready, cuts=known, **each, **how)
+        return track(video, ready, cuts=known, actions=actions, **each, **how)
 
     yield from each_of(videos, do, at_once=at_once, progress=progress)
+
+
+def analyze_all(
+    videos: Iterable[str | os.PathLike[str]],
+    analyst: Analyst,
+    *,
+    threads: int = 0,
+    progress: Callable[[str], Progress] | None = None,
+    journal: Callable[[str], Journal | None] | None = None,
+    **how: Any,
+) -> Generator[Done[Report]]:
+    """What `analyze` finds in each of `videos`, one at a time: its parts fill the gaps already.
+
+    `how` is what else it takes; nothing is kept in `journal`.
+    """
+    do = partial(analyze, model=analyst, decoders=threads, **how)
+    yield from each_of(videos, do, at_once=1, progress=progress)
 
 
 def cuts_of(path: Path) -> dict[str, list[float]]:

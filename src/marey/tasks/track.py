@@ -10,11 +10,15 @@ from contextlib import closing
 import numpy as np
 
 from marey.data.box_files import BoxFile, is_box_file
+from marey.runtime import Runtime
 from marey.runtime.detector import PEDESTRIANS, Detector, make_detector
+from marey.runtime.roi import compile_actions
+from marey.tasks._actor_looks import JudgesBoxes
 from marey.tasks._filled import NOBODY
 from marey.tasks._followed import Followed
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
+from marey.tasks.actors import Acting
 from marey.tasks.follow import DEFAULT_TRACKER, follow
 from marey.types import Report, Track
 from marey.video.read import Limits, nothing_decoded, open_video
@@ -34,6 +38,8 @@ def track(
     patience: float = 1.0,
     smooth: float = 0.5,
     cuts: Sequence[float] = (),
+    actions: str | os.PathLike[str] | Runtime | JudgesBoxes | None = None,
+    action_threshold: float = 0.5,
     threads: int = 0,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -47,11 +53,17 @@ def track(
     which gives the same frame by frame; `threads` and `limits` are those of `open_video`; `spent`
     is told what it took.
 
+    With `actions`, a network of clips or one of boxes in clips (a name, or what
+    `marey.runtime.roi.compile_actions` made), the report also has what each of them does with a
+    score of `action_threshold` or more, as events with an `actor` (`marey.tasks.actors.Acting`).
+
     Raises `VideoError`, `ModelError`, `WeightsError`, `DataError` for a file of boxes, or
     `MissingExtraError` where no tracker can be loaded.
     """
     if isinstance(detector, str | os.PathLike):
         detector = made_ready(detector)
+    if isinstance(actions, str | os.PathLike):
+        actions = compile_actions(actions)
     spent = spent or Spent()
     with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
@@ -68,8 +80,12 @@ def track(
             cuts=cuts,
             spent=spent,
         )
+        acting = None
+        if actions is not None:
+            acting = Acting(actions, reader.video, threshold=action_threshold, spent=spent)
+        shown = acting(found) if acting else found
         with closing(found):
-            tracks = collect(_shown(found, reader.video.start, reader.video.duration, progress))
+            tracks = collect(_shown(shown, reader.video.start, reader.video.duration, progress))
         if not reader.counts.converted:
             raise nothing_decoded(video)
         return Report(
@@ -77,8 +93,15 @@ def track(
             model=detector.card(),
             top=(),
             windows=(),
-            warnings=(*detector.warnings, *reader.warnings()),
+            warnings=(
+                *detector.warnings,
+                *(actions.warnings if actions else ()),
+                *reader.warnings(),
+                *(acting.warnings() if acting else ()),
+            ),
+            events=acting.events if acting else (),
             tracks=tracks,
+            also=(actions.card(),) if actions else (),
         )
 
 

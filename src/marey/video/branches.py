@@ -29,7 +29,7 @@ class Branches:
     """
 
     def __init__(self, reader: Reader, count: int) -> None:
-        self._decoding = reader.decoding()
+        self._reader, self._decoding = reader, reader.decoding()
         self._readers = tuple(Branch(reader, self) for _ in range(count))
         self._waiting: dict[Branch, deque[Decoded]] = {one: deque() for one in self._readers}
         self._lock = Condition()
@@ -50,6 +50,7 @@ class Branches:
             self._waiting.clear()
             self._lock.notify_all()
             self._decoding.__exit__(kind, error, traceback)
+        self._reader.counts.converted += sum(one.counts.converted for one in self._readers)
 
     def read(self, branch: Branch) -> Decoded | None:
         """The next frame of that branch, None at the end."""

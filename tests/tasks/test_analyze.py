@@ -1,0 +1,141 @@
+"""One pass over a video finds what the verbs find one by one."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_classify import BrightOrDark
+
+from marey.boxes import Detections
+from marey.errors import MissingExtraError, ModelError
+from marey.tasks import analyze as module
+from marey.tasks._shot_tracks import split_at
+from marey.tasks._spent import Spent
+from marey.tasks.analyze import Analyst, analyze
+from marey.tasks.classify import classify
+from marey.tasks.track import track
+from marey.testing.videos import make_video
+from marey.types import Event, Input, ModelCard, Track
+
+pytest.importorskip("trackers")
+
+PREPARE = Input(frames=1, size=(32, 32), resize=32, mean=(0,) * 3, std=(1,) * 3)
+
+
+class OneThing:
+    """A detector that sees one still thing in every picture, and a thing that comes and goes."""
+
+    labels = ("thing",)
+    warnings = ()
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def card(self) -> ModelCard:
+        return ModelCard("onething", None, 1, "test", "float32", PREPARE)
+
+    def __call__(self, frames: np.ndarray) -> list[Detections]:
+        self.frames += len(frames)
+        box = np.array([[4, 4, 14, 24]], np.float32)
+        return [Detections(box, np.array([0.9], np.float32), ("thing",)) for _ in frames]
+
+
+class EverySecond(BrightOrDark):
+    """Acts on whatever it is shown: always bright."""
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        self.clips += len(clips)
+        return np.tile(np.array([0, 5], np.float32), (len(clips), 1))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("videos") / "a.mp4"
+    return make_video(path, frames=150, fps=Fraction(25), size=(32, 48))
+
+
+def analyst(**made: Any) -> Analyst:
+    return Analyst(BrightOrDark(), detector=OneThing(), actions=EverySecond(), **made)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def without_shots(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**how: Any) -> None:
+        raise MissingExtraError("no weights", do="Install them.")
+
+    monkeypatch.setattr(module._shots, "finder", refuse)
+
+
+@pytest.mark.usefixtures("without_shots")
+def test_it_finds_what_each_verb_finds_and_decodes_once(video: Path) -> None:
+    spent = Spent()
+    report = analyze(video, analyst(), every=1, spent=spent)
+    seen, followed = (
+        classify(video, BrightOrDark(), top=3),
+        track(video, OneThing(), actions=EverySecond()),
+    )
+    assert report.windows == seen.windows
+    assert report.top == seen.top
+    assert [t.to_dict() for t in report.tracks] == [t.to_dict() for t in followed.tracks]
+    assert report.events == followed.events
+    assert report.events
+    assert {event.actor for event in report.events} == {1}
+    assert spent.frames.decoded <= 150
+    assert [card.name for card in report.also] == ["onething", "bright-or-dark"]
+
+
+@pytest.mark.usefixtures("without_shots")
+def test_what_cannot_be_had_is_left_out_and_told(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match="no detector is called"):
+        Analyst(BrightOrDark(), detector="nothing-like-it")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MissingExtraError("no wheel", do="Install it.")
+
+    monkeypatch.setattr(module._track, "made_ready", refuse)
+    asked = Analyst(BrightOrDark(), actions=EverySecond())
+    report = analyze(video, asked)
+    assert report.windows
+    assert not report.tracks
+    shots, things, actions = report.warnings
+    assert shots.startswith("shots are not looked for: no weights")
+    assert things.startswith("things are not looked for")
+    assert actions.startswith("actions are not told")
+
+
+@pytest.mark.usefixtures("without_shots")
+def test_an_error_in_one_part_ends_the_others(video: Path) -> None:
+    class Broken(OneThing):
+        def __call__(self, frames: np.ndarray) -> list[Detections]:
+            if self.frames > 20:
+                raise ModelError("broke")
+            return super().__call__(frames)
+
+    with pytest.raises(ModelError, match="broke"):
+        analyze(video, Analyst(BrightOrDark(), detector=Broken()))
+
+
+def trail(id: int | None, *times: float, unseen: tuple[float, ...] = ()) -> Track:
+    n = len(times)
+    seen = np.array([time not in unseen for time in times])
+    boxes = np.arange(4 * n, dtype=np.float32).reshape(n, 4)
+    return Track(id, "x", np.array(times), boxes, np.ones(n, np.float32), seen)
+
+
+def test_no_track_goes_on_over_a_cut() -> None:
+    tracks = (trail(1, 0, 1, 2, 3, 4, 5, unseen=(2, 3)), trail(2, 3, 4), trail(None, 0, 4))
+    acts = (Event("run", 0, 1.5, 0.9, 1), Event("sit", 3.5, 5, 0.9, 1), Event("cut", 2.5, 2.6, 1))
+    parts, events = split_at(tracks, acts, [2.5])
+    found = {part.id: part.times.tolist() for part in parts}
+    assert found == {1: [0, 1], 3: [4, 5], 2: [3, 4], None: [0, 4]}
+    assert [event.actor for event in events] == [1, 3, None]
+    assert split_at(tracks, acts, [])[0][0] is not None
+    whole, same = split_at(tracks, acts, [])
+    assert [part.to_dict() for part in whole] == [part.to_dict() for part in tracks]
+    assert same == acts
