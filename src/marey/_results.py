@@ -172,11 +172,9 @@ def find_all(
     verbose: bool,
 ) -> None:
     """Do what `run` does to many videos by one network, and tell what went wrong."""
-    from marey.tasks.many import AT_ONCE
-
     warn(model, net.warnings)  # also in what is found; told here once
     if verbose:
-        complain(f"{net.card().runtime}, {net.card().precision}; {AT_ONCE} videos at once")
+        complain(f"{net.card().runtime}, {net.card().precision}")
     with results.by(model, net.card(), **run.keywords) as todo, Bars(len(todo)) as bars:
         run = partial(run, threads=threads or 0, progress=bars.begin, journal=results.journal)
         for done in run(todo, net):
