@@ -23,6 +23,7 @@ GRAPHS = {
     "csn_r101": (8, 48, 64),
     "slowfast_r50": (8, 48, 64),
     "slowfast_r50_mm": (8, 48, 64),
+    "slow_r50_detection": (4, 48, 64),
     "movinet_a0": (4, 48, 64),
     "movinet_a0_stream": (4, 48, 64),
     "r3d_hara_18": (8, 64, 80),

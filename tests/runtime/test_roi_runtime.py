@@ -82,8 +82,9 @@ def test_as_any_network_it_judges_the_whole_picture(net: RoiNet) -> None:
 
 
 def test_networks_of_clips_are_compiled_as_ever() -> None:
-    made = compile_actions("efficientnet_lite0.in1k")
-    assert not isinstance(made, JudgesBoxes)
-    assert made.card().classes == 1000
+    for given in ("efficientnet_lite0.in1k", create_model("efficientnet_lite0.in1k")):
+        made = compile_actions(given)
+        assert not isinstance(made, JudgesBoxes)
+        assert made.card().classes == 1000
     with pytest.raises(ModelError, match="no runtime is called 'gpu'"):
         compile_actions("slow_r50_detection", runtime="gpu")

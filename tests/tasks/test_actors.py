@@ -207,6 +207,25 @@ def test_gaps_in_a_track_are_filled_and_counted() -> None:
     assert acting.warnings()[0].startswith("frames of actors' clips repeated")
 
 
+def test_a_gap_in_the_video_is_nobodys() -> None:
+    """Frames 20 to 59 are missing: the actor ends with the last frame before."""
+    players = {1: Player(60, 255, last=20), 2: Player(60, 255, first=60)}
+    ear = Ear()
+    acting = Acting(Bright(), video(80), heard=ear)
+    shown = stream(players, 80)
+    drain(acting(one for k, one in enumerate(shown) if not 20 <= k < 60))
+    spans = [(event.actor, event.start, event.end) for event in acting.events]
+    assert spans == [(1, 0, pytest.approx(2)), (2, 6, pytest.approx(8))]
+    assert ear.spans(1)[-1] == (pytest.approx(1.6), pytest.approx(2))
+
+
+@pytest.mark.parametrize("step", [0.1, 0.8, 1.5])
+def test_the_step_is_seconds_between_windows(step: float) -> None:
+    net = Bright()
+    drain(Acting(net, video(LONG), step=step)(stream({1: Player(60, 255)}, LONG)))
+    assert sum(map(len, net.given)) == len(list(windows(4, 0.8, step)))
+
+
 def test_what_cannot_act_is_left_out_and_told() -> None:
     net = Bright()
     players = {

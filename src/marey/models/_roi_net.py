@@ -37,7 +37,7 @@ class RoiNet(Net):
         return self.head(maps, self._rows(clip, boxes))  # type: ignore[no-any-return]
 
     def _rows(self, clip: Tensor, boxes: Boxes | None) -> Tensor:
-        clips, (height, width) = len(clip), clip.shape[3:]
+        clips, _, _, height, width = clip.shape
         if boxes is None:
             picture = clip.new_tensor([[0, 0, width, height]])
             numbers = torch.arange(clips, dtype=clip.dtype, device=clip.device)[:, None]

@@ -224,7 +224,7 @@ _LAYOUTS = {
     "marey": r"^(body|head)\.",
     "a network wrapped in DataParallel": r"^module\.",
     "mmaction2": r"^(backbone|cls_head)\.",
-    "pytorchvideo": r"^blocks\.\d+\.(multipathway|res_blocks|proj|conv\.)",
+    "pytorchvideo": r"^(model\.)?blocks\.\d+\.(multipathway|res_blocks|proj|conv\.)",
     "PySlowFast": r"^s1\.pathway",
     "torchvision's video networks": r"^(stem\.0|layer1\.0\.conv1\.0)\.",
     "torchvision's image networks, or kenshohara's 3D-ResNets": r"^layer1\.0\.conv1\.weight",

@@ -15,11 +15,12 @@ from marey.runtime import FILES, PRECISIONS, RUNTIMES, Runtime, compile, make_re
 from marey.types import Input, ModelCard
 
 if TYPE_CHECKING:
+    from marey.models._net import Net
     from marey.models._roi_net import RoiNet
 
 
 def compile_actions(
-    model: str | os.PathLike[str] | RoiNet,
+    model: str | os.PathLike[str] | Net,
     *,
     runtime: str = "auto",
     precision: str = "auto",
@@ -30,17 +31,16 @@ def compile_actions(
     Takes what `compile` takes. Raises ModelError and WeightsError.
     """
     how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
-    if isinstance(model, str | os.PathLike):
-        if Path(model).suffix in FILES:
-            return compile(model, **how)
-        from marey.models._registry import create_model, default_weights, takes_boxes
+    if isinstance(model, str | os.PathLike) and Path(model).suffix in FILES:
+        return compile(model, **how)
+    from marey.models._registry import create_model, default_weights, takes_boxes
+    from marey.models._roi_net import RoiNet
 
-        if not takes_boxes(model):
-            return compile(model, **how)
+    if isinstance(model, str | os.PathLike) and takes_boxes(model):
         one_of("runtime", runtime, RUNTIMES)
         one_of("precision", precision, PRECISIONS)
-        model = create_model(default_weights(model))  # type: ignore[assignment]
-    return RoiRuntime(model, **how)  # type: ignore[arg-type]
+        model = create_model(default_weights(model))
+    return RoiRuntime(model, **how) if isinstance(model, RoiNet) else compile(model, **how)
 
 
 class RoiRuntime:

@@ -151,13 +151,18 @@ class Acting:
         self._leave()
 
     def _shown_until(self, time: float) -> None:
-        """The last frame was shown until `time`: it has the moments before, the first all."""
+        """The last frame was shown until `time`: it has the moments before, the first all.
+
+        Who has ended was there as long as frames usually are: a gap in the video is none of theirs.
+        """
         if self._last is None:
             return
         frame, who = self._last
-        self._step = time - float(frame.time)
+        shown = time - float(frame.time)
+        usual = min(shown, self._step or shown)
         for actor in who:
-            self._actors[actor].until = time
+            self._actors[actor].until = float(frame.time) + usual if actor in self._ended else time
+        self._step = shown
         moments = 0
         while self._next < time:
             moments += 1
@@ -200,13 +205,16 @@ class Acting:
         height, width = wanted.frame.image.shape[:2]
         scale = np.tile((width / self._video.width, height / self._video.height), 2)
         time = float(wanted.frame.time)
-        return {actor: scale * self._actors[actor].trail.at(time) for actor in wanted.who}
+        here = [actor for actor in wanted.who if actor in self._actors]  # not gone in a gap
+        return {actor: scale * self._actors[actor].trail.at(time) for actor in here}
 
     def _judge(self, gathered: Gathered[Any]) -> None:
         spans = {}
+        window = gathered.window
         for actor in self._look.there(gathered.slots):
-            known = self._actors[actor]
-            window = gathered.window
+            known = self._actors.get(actor)
+            if known is None:  # gone in a gap, through which the last frame is shown
+                continue
             span = Window(max(window.start, known.first), min(window.end, known.until))
             if span.start < span.end and span != known.judged:  # else it has been seen
                 spans[actor] = known.judged = span
