@@ -271,6 +271,27 @@ def test_boxes_outside_or_without_area_are_left_out_and_told(video: Path) -> Non
     assert [track.boxes[0, 0] for track in found] == pytest.approx([2, -8], abs=1e-3)
 
 
+def test_a_change_of_size_midway_goes_on_in_the_pixels_of_the_first_frame(tmp_path: Path) -> None:
+    parts = [
+        make_video(
+            tmp_path / f"{k}.ts",
+            frames=25,
+            first=25 * k,
+            size=size,
+            start=Fraction(k),
+            codec="mpeg2video",
+            b_frames=0,
+        )
+        for k, size in enumerate([(64, 96), (96, 160)])
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_video(joined) as reader:
+        (track,) = collect(follow(reader, Eye([("person", straight(2, 5, 1))])))
+        assert any("of another size" in words for words in reader.warnings())
+    assert track.boxes[-1, 0] == pytest.approx(2 + 49, abs=0.1)
+
+
 def test_no_detections_are_no_tracks(video: Path) -> None:
     found = followed(video, Eye([]))
     assert len(found) == 40
