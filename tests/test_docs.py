@@ -19,6 +19,7 @@ RUN: dict[str, list[str]] = {
     "docs/detect.md": ["match.mkv"],
     "docs/live.md": ["door.mp4"],
     "docs/timed.md": [],
+    "docs/track.md": ["street.mp4"],
 }
 
 

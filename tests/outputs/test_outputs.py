@@ -84,10 +84,11 @@ def test_csv_has_a_row_a_label(tmp_path: Path) -> None:
         "rank": "1",
         "label": "naïve",
         "score": "",
+        **dict.fromkeys(("id", "x1", "y1", "x2", "y2", "seen"), ""),
     }
 
 
-@pytest.mark.parametrize("name", ["out.txt", "out", "missing/out.json"])
+@pytest.mark.parametrize("name", ["out.xyz", "out", "missing/out.json"])
 def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError):
         check_output(tmp_path / name)

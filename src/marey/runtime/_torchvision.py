@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import detection
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from marey.boxes import Detections
 from marey.errors import WeightsError
@@ -50,6 +51,7 @@ WEIGHTS = {
 }
 """The detectors there are, and where their weights come from."""
 
+_FROZEN = [name for name in WEIGHTS if name.startswith(("fasterrcnn", "fcos"))]
 _CATEGORIES: tuple[str, ...] = tuple(
     detection.FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1.meta["categories"]
 )
@@ -71,6 +73,8 @@ class TorchvisionDetector:
         if pinned:
             self.warnings = (f"{name}: this download is pinned as {pinned}",)
         net = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=91)
+        if name in _FROZEN:
+            _freeze(net.backbone.body)
         _load(net, read_state(path), name)
         self._net: Any = net.eval().to(self._device)
 
@@ -104,6 +108,15 @@ class TorchvisionDetector:
             )
             for one in found
         ]
+
+
+def _freeze(module: nn.Module) -> None:
+    """Norms as torchvision builds them for its own weights, without counters; to the last bit."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=child.eps))
+        else:
+            _freeze(child)
 
 
 def _load(net: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:

@@ -6,9 +6,11 @@ sight and still be the same one.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -112,13 +114,12 @@ class Filler:
         moment.free = np.flatnonzero(told < 0).tolist()
         for place in np.flatnonzero(told >= 0).tolist():
             raw = int(told[place])
-            if raw in self._ids:
-                self._see(self._ids[raw], moment, place)
-                continue
-            self._count += 1
-            self._ids[raw] = self._count
-            for earlier, grown in [*self._grown_from(moment, place), (moment, place)]:
-                self._see(self._count, earlier, grown)
+            if raw not in self._ids:
+                self._count += 1
+                self._ids[raw] = self._count
+            id = self._ids[raw]
+            for earlier, grown in [*self._grown_from(moment, place, id), (moment, place)]:
+                self._see(id, earlier, grown)
 
     def _see(self, id: int, moment: _Moment, place: int) -> None:
         """`id` is in this moment, and in all since it was seen before."""
@@ -133,12 +134,18 @@ class Filler:
         moment.ids[id] = True
         self._trails[id].add(moment.time, found.boxes[place], float(found.scores[place]))
 
-    def _grown_from(self, moment: _Moment, place: int) -> list[tuple[_Moment, int]]:
-        """The detections, in the looks just before, that a new track grew out of; in order."""
+    def _grown_from(self, moment: _Moment, place: int, id: int) -> list[tuple[_Moment, int]]:
+        """The detections, in the looks just before, that a track grew out of; in order.
+
+        A tracker takes some looks to believe in a new track, and some in an old one again.
+        """
         grown: list[tuple[_Moment, int]] = []
         box, label = moment.found.boxes[place], moment.found.labels[place]
-        looks = [each for each in self._held if each.look.found is not None and each is not moment]
-        for earlier in reversed(looks[-_GREW:]):
+        since = self._trails[id].end if id in self._trails else -math.inf
+        looks = (each for each in reversed(self._held) if each.look.found is not None)
+        for earlier in islice(looks, 1, 1 + _GREW):
+            if earlier.time <= since:
+                break
             free = [k for k in earlier.free if earlier.found.labels[k] == label]
             overlap = box_iou(box[None], earlier.found.boxes[free])[0]
             if not (overlap >= _SAME).any():

@@ -164,7 +164,7 @@ def collect(found: Iterable[Followed]) -> tuple[Track, ...]:
             if key not in growing:
                 growing[key] = _Growing(label)
             growing[key].add(time, box, score, seen)
-    return tuple(growing[key].whole(key[0]) for key in sorted(growing))
+    return tuple(growing.pop(key).whole(key[0]) for key in sorted(growing))
 
 
 def _shown(
