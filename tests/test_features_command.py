@@ -133,9 +133,11 @@ def test_the_commands_on_the_page_run(
     make_video(tmp_path / "match.mkv", frames=40, fps=Fraction(8))
     (tmp_path / "events.csv").write_text("\n".join(rows))
     monkeypatch.chdir(tmp_path)
-    assert len(commands()) == 7
+    assert len(commands()) == 8
     for line in commands():
         quick = ["--set", "epochs=2"] if line.startswith("marey train") else []
+        if "network_epochs" in line:
+            quick += ["--set", "network_epochs=1"]
         done = marey(*line.split()[1:], *quick)
         assert done.returncode == 0, (line, done.stderr)
         for row in done.stdout.splitlines():

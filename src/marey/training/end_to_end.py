@@ -93,7 +93,8 @@ class EndToEnd(nn.Module):
     def features(self, seen: Seen) -> Tensor:
         """The features of a stretch, C L, through which gradients reach the network."""
         # Frames alone are taken as many at a time as make a clip.
-        clips = seen.clips.split(self.network.input.frames if self.by_frame else 1)
+        many = self.network.input.frames if self.by_frame else 1
+        clips = seen.clips.split(many)  # type: ignore[no-untyped-call]
         made = [checkpoint(self._look, some, use_reentrant=False) for some in clips]
         return torch.cat(made).T @ seen.weights.T.to(made[0].device)
 
@@ -165,7 +166,7 @@ class EndToEndTrainer(TemporalTrainer):
         seen = look(video.path, place.start, place.length, self.asked)
         frames = seen.clips.flatten(0, 1)
         changed = self.augment(frames, self.asked.input.size, rng)
-        return seen._replace(clips=changed.unflatten(0, seen.clips.shape[:2]))
+        return seen._replace(clips=changed.reshape(*seen.clips.shape[:2], *changed.shape[1:]))
 
     @property
     def best(self) -> Mapping[str, Any] | None:
@@ -181,7 +182,7 @@ class EndToEndTrainer(TemporalTrainer):
         """As of the base, in the features of the network as it is now."""
         videos = self.annotations.split(split).videos
         seer = TorchRuntime(Embedding(copy.deepcopy(self.learnt)), precision="f32")
-        how = {"window": self.asked.window, "stride": self.asked.stride}
+        how: dict[str, Any] = {"window": self.asked.window, "stride": self.asked.stride}
         paths = [video.path for video in videos]
         for video, done in zip(videos, features_all(paths, seer, **how), strict=True):
             if isinstance(done.found, MareyError):

@@ -87,7 +87,7 @@ def _means(spans: list[Window], looked_at: list[Window]) -> Rows:
 def _frames(found: list[Clip]) -> tuple[Image, Rows]:
     """The different frames in clips, M H W 3, and what each clip is of them."""
     numbers: dict[Fraction, int] = {}
-    images = []
+    images: list[Image] = []
     for clip in found:
         for time, image in zip(clip.times, clip.frames, strict=True):
             if time not in numbers:

@@ -128,7 +128,7 @@ class TemporalTrainer:
         loss = temporal_loss(answers, batch.targets, self.normaliser)
         value = float(loss.detach())
         if value != value:
-            raise RecipeError(f"the loss became NaN in step {step}", do="Lower lr.")
+            raise RecipeError(f"the loss became NaN in step {step}", do="Lower lr, or network_lr.")
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
