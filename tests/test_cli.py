@@ -22,6 +22,9 @@ from marey.video.write import VideoWriter
 
 NET = "efficientnet_lite0"
 VERBS = [
+    "analyze",
+    "track",
+    "watch",
     "classify",
     "detect",
     "features",

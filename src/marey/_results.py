@@ -61,12 +61,13 @@ class Results:
         *,
         embed: bool = False,
     ) -> None:
-        from marey.outputs import check_output
+        from marey.outputs import check_output, check_sources
 
         self._output, self._videos, self._draw, self._embed = output, videos, draw, embed
         self._part: Part | None = None
         if output is not None:
             check_output(output, len(videos))
+            check_sources(output, videos)
 
     @contextmanager
     def by(self, model: str, card: ModelCard, **how: object) -> Iterator[Sequence[Path]]:

@@ -56,6 +56,14 @@ def check_output(
     return path
 
 
+def check_sources(path: Path, videos: Iterable[str | os.PathLike[str]]) -> None:
+    """OutputError for a result that would take the place of a video that it is about."""
+    if any(path.resolve() == Path(video).resolve() for video in videos):
+        raise OutputError(
+            "is the video itself, which would be lost", where=path, do="Choose another name."
+        )
+
+
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str | None:
     """Which of `suffixes` the name ends with, the first if several."""
     return next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
@@ -79,6 +87,7 @@ def write(
     if suffix in _ONE:
         rows = shown = list(rows)
         check_output(path, len(shown))
+        check_sources(path, (report.video.path for report in shown))
     if suffix == ".mp4":
         from marey.outputs.overlay import write_overlay
 
