@@ -95,7 +95,7 @@ def carry_out(
     if saved is not None:
         trainer.state.restore(saved)
     if trainer.progress.finished:
-        warnings.append("the run was finished already")
+        warnings.append(f"the run in {out} was finished already")
     else:
         annotations.write(out / "split.csv")
         with Bar("train", trainer.phase.epochs * trainer.steps, show=bar) as shown:
