@@ -47,7 +47,7 @@ def test_it_answers_as_the_network_does_at_any_shape(net: RoiNet, runtime: str) 
     made = compile_actions(net, runtime=runtime, precision="f32")
     assert isinstance(made, RoiRuntime)
     assert isinstance(made, JudgesBoxes)
-    for shape in ((1, 4, 64, 96, 3), (1, 4, 80, 64, 3)):
+    for shape in ((1, 4, 64, 113, 3), (1, 4, 80, 64, 3)):
         frames = example(torch.uint8, shape)
         found = torch.from_numpy(made.judge(frames.numpy(), BOXES))
         assert found.shape == (3, 3)
@@ -55,6 +55,7 @@ def test_it_answers_as_the_network_does_at_any_shape(net: RoiNet, runtime: str) 
     card = made.card()
     assert (card.name, card.classes, card.multilabel) == (net.name, 3, True)
     assert card.runtime.startswith(runtime)
+    assert card.input == net.input
     assert made.labels == ("jump", "run", "sit")
     assert made.warnings == ()
 
@@ -64,7 +65,7 @@ def test_so_does_slowfast_at_the_size_of_footage() -> None:
     net = made("slowfast_r50_detection")
     runtime = compile_actions(net, runtime="openvino", precision="f32")
     assert isinstance(runtime, RoiRuntime)
-    frames = example(torch.uint8, (1, 32, 256, 456, 3))
+    frames = example(torch.uint8, (1, 32, 256, 455, 3))
     found = torch.from_numpy(runtime.judge(frames.numpy(), BOXES))
     assert difference(found, expected(net, frames)) < 1e-4
 

@@ -67,7 +67,7 @@ def test_where_the_picture_is_too_small_nothing_of_the_box_is_lost() -> None:
 
 
 @given(
-    st.tuples(st.floats(0, 500), st.floats(0, 300), st.floats(0.5, 600), st.floats(0.5, 400)),
+    st.tuples(st.floats(0, 500), st.floats(0, 300), st.floats(1e-4, 600), st.floats(1e-4, 400)),
     st.tuples(st.integers(8, 400), st.integers(8, 600)),
     st.sampled_from([(64, 64), (56, 112), (224, 171)]),
 )

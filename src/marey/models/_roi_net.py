@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +61,18 @@ class RoiNet(Net):
 class Maps(Net):
     """The body of `net` by itself: clips in, their maps averaged over time out, N C H W.
 
-    Everything is shared with `net`. What a runtime gives for it, `net.head` makes logits of.
+    Everything is shared with `net`. What a runtime gives for it, `net.head` makes logits of. Its
+    input is of whole pictures, 16:9 as most are: runtimes make that graph first.
     """
 
     def __init__(self, net: RoiNet) -> None:
         super().__init__(net.body, OverTime())
         self.least, self.options = net.least, net.options
         self.architecture = f"{net.architecture}-maps"  # by which its graphs are kept
-        self.name, self.input, self.licence = net.name, net.input, net.licence
+        self.name, self.licence = net.name, net.licence
+        short = net.input.resize
+        size = short if isinstance(short, tuple) else (short, 16 * short // 9)
+        self.input = replace(net.input, size=size)
         self.report, self.multilabel = net.report, net.multilabel
         self._channels = net.head.linear.in_features
         self.eval()

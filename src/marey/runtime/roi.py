@@ -46,9 +46,9 @@ def compile_actions(
 class RoiRuntime:
     """The maps of `net` by the runtime that `compile` would choose, what boxes show in torch.
 
-    Almost all work is in the maps, which all boxes of a clip share. A graph is for one shape of
-    clip, made when that first comes. The head is computed on the CPU, in float32; several threads
-    take turns.
+    Almost all work is in the maps, which all boxes of a clip share. A graph is for pictures of one
+    shape: that of 16:9 is made at once, others when they first come. The head is computed on the
+    CPU, in float32; several threads take turns.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RoiRuntime:
 
     def card(self) -> ModelCard:
         """`difference` is that of the maps."""
-        return replace(self._maps.card(), classes=self.net.classes)
+        return replace(self._maps.card(), classes=self.net.classes, input=self.input)
 
     def judge(self, frames: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """N T H W 3 and B 5 (number of the clip, x1 y1 x2 y2 in its pixels) → B K, logits.

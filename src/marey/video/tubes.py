@@ -59,12 +59,13 @@ def region(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Box:
     The box is padded by `PAD` and grown, in height or in width, to the shape of `size`, so that
     nothing is squeezed; then moved into the picture. Where that is too small for it, the region
     ends with the picture, and what is cut is squeezed: nothing of the box is lost, nothing made up.
-    Edges are whole 64ths of a pixel, so that roundings of times do not show.
+    No side is shorter than a pixel, and edges are whole 64ths of one, so that roundings of times do
+    not show.
     """
     centre = (box[:2] + box[2:]) / 2
     extent = (box[2:] - box[:2]) * (1 + 2 * PAD)
     shape = np.array(size[::-1])  # x, y
-    extent = shape * (extent / shape).max()
+    extent = shape * max((extent / shape).max(), 1 / shape.min())
     limits = np.array(picture[::-1])
     half = np.minimum(extent, limits) / 2
     centre = np.clip(centre, half, limits - half)
