@@ -20,6 +20,8 @@ Detector = Annotated[
 Tracker = Annotated[
     str, typer.Option(help="cbiou, bytetrack, sort, ocsort or botsort; none: no ids.")
 ]
+Every = Annotated[int, typer.Option(min=1, help="The detector looks at every so many frames.")]
+Sure = Annotated[float, typer.Option(min=0.001, max=1, help="Score of a detection that counts.")]
 Actions = Annotated[
     str | None, typer.Option(help="Network that says what each of them does: clips, or AVA's.")
 ]
@@ -39,13 +41,9 @@ def track(
             "--output", "-o", help="Write .json .jsonl .csv .parquet .vtt .txt .mp4 or .html."
         ),
     ] = None,
-    every: Annotated[
-        int, typer.Option(min=1, help="The detector looks at every so many frames.")
-    ] = 1,
+    every: Every = 1,
     batch: Annotated[int, typer.Option(min=1, help="Frames that it looks at together.")] = 1,
-    threshold: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Score of a detection that counts.")
-    ] = 0.5,
+    threshold: Sure = 0.5,
     labels: Annotated[
         str | None, typer.Option(help="Only these, as person,car (default: all).")
     ] = None,
@@ -113,12 +111,8 @@ def analyze(
     ] = False,
     detector: Detector = "pedestrian_ssdlite",
     tracker: Tracker = "cbiou",
-    every: Annotated[
-        int, typer.Option(min=1, help="The detector looks at every so many frames.")
-    ] = 2,
-    threshold: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Score of a detection that counts.")
-    ] = 0.5,
+    every: Every = 2,
+    threshold: Sure = 0.5,
     actions: Actions = None,
     action_threshold: ActionThreshold = 0.5,
     runtime: Runtime = "auto",

@@ -72,7 +72,7 @@ def classify(
     model: ModelName = "efficientnet_lite0.in1k",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .mp4."),
+        typer.Option("--output", "-o", help="Write .json .jsonl .csv .parquet .mp4 or .html."),
     ] = None,
     window: Window = None,
     step: Annotated[
@@ -115,7 +115,7 @@ def detect(
         typer.Option(
             "--output",
             "-o",
-            help="Write .json .jsonl .csv .parquet .vtt .activitynet.json or .mp4.",
+            help="Write .json .jsonl .csv .parquet .vtt .activitynet.json .mp4 or .html.",
         ),
     ] = None,
     threshold: Annotated[
