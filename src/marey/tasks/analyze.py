@@ -209,10 +209,12 @@ def _together(reader: Reader, doing: Iterable[Callable[[Reader], None]]) -> None
             do(branch)
 
     with Branches(reader, len(parts)) as branches, ThreadPoolExecutor(len(parts)) as pool:
-        under_way = [pool.submit(on, do, one) for do, one in zip(parts, branches, strict=True)]
-        done, _ = wait(under_way, return_when=FIRST_EXCEPTION)
-        failed = next((future for future in done if future.exception()), None)
-        if failed:
+        try:
+            under_way = [pool.submit(on, do, one) for do, one in zip(parts, branches, strict=True)]
+            done, _ = wait(under_way, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:  # Ctrl-C, too: the pool waits for its threads
             for branch in branches:
                 branch.close()
-            failed.result()
+            raise
