@@ -77,6 +77,8 @@ def test_it_costs_about_one_pass_of_each_frame(
 def test_what_cannot_share_says_why() -> None:
     with pytest.raises(ModelError, match="1 x 1 x 1"):
         Shared(network("slowfast_r50", 32), 16, 5)
+    with pytest.raises(ModelError, match="boxes"):
+        Shared(network("slow_r50_detection", 4), 2, 5)
     with pytest.raises(ModelError, match="bursts"):
         Shared(create_model("tdn_resnet50"), 20, 5)
     with pytest.raises(ModelError, match="made for 8 frames"):

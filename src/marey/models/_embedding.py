@@ -24,7 +24,7 @@ class Embedding(Net):
         self.report = net.report
         self.eval()
         self.network = digest(self)
-        self._mixes_time, self._maps_and_rest = net.mixes_time, net.maps_and_rest()
+        self._mixes_time = net.mixes_time
         self._width = self._measured()
 
     @property
@@ -39,9 +39,6 @@ class Embedding(Net):
     @property
     def by_frame(self) -> bool:
         return not self.mixes_time
-
-    def maps_and_rest(self) -> tuple[nn.Module, nn.Module]:
-        return self._maps_and_rest
 
     @torch.inference_mode()
     def _measured(self) -> int:

@@ -37,6 +37,13 @@ class RoiNet(Net):
         maps = self.body(clip)
         return self.head(maps, self._rows(clip, boxes))  # type: ignore[no-any-return]
 
+    def maps_and_rest(self) -> tuple[nn.Module, nn.Module]:
+        raise ModelError(
+            "windows cannot share frames: it judges boxes in a clip",
+            where=self.name,
+            do="Leave out `shared`.",
+        )
+
     def _rows(self, clip: Tensor, boxes: Boxes | None) -> Tensor:
         clips, _, _, height, width = clip.shape
         if boxes is None:
