@@ -37,7 +37,7 @@ from marey.video.windows import grid
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "shared.md"
-NETWORKS = ("x3d_s", "x3d_m", "slow_r50", "r3d_18", "csn_r101", "tsm_resnet50", "movinet_a0")
+NETWORKS = ("x3d_s", "r3d_18", "slow_r50", "tsm_resnet50", "movinet_a0")
 SHIPPED = "efficientnet_lite0.motions6"
 PARTS = (2, 4)  # of a clip, from one window to the next
 
