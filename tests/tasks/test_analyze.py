@@ -85,6 +85,7 @@ def test_it_finds_what_each_verb_finds_and_decodes_once(video: Path) -> None:
     assert report.events
     assert {event.actor for event in report.events} == {1}
     assert spent.frames.decoded <= 150
+    assert spent.clips > 150  # the detector looked at every frame, and others at some
     assert [card.name for card in report.also] == ["onething", "bright-or-dark"]
 
 
@@ -135,7 +136,6 @@ def test_no_track_goes_on_over_a_cut() -> None:
     found = {part.id: part.times.tolist() for part in parts}
     assert found == {1: [0, 1], 3: [4, 5], 2: [3, 4], None: [0, 4]}
     assert [event.actor for event in events] == [1, 3, None]
-    assert split_at(tracks, acts, [])[0][0] is not None
     whole, same = split_at(tracks, acts, [])
     assert [part.to_dict() for part in whole] == [part.to_dict() for part in tracks]
     assert same == acts

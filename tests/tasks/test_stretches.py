@@ -81,7 +81,7 @@ def test_windows_and_scores_are_those_of_windows_by_themselves(
     assert len(got) == len(expected)
     for start in both:
         assert got[start] == pytest.approx(expected[start], abs=1e-6)
-    assert found.events == pytest.approx(apart.events) or len(found.events) == len(apart.events)
+    assert len(found.events) == len(apart.events) > 0
 
 
 def test_frames_are_asked_for_once(shared: SharedRuntime, video: Path) -> None:

@@ -28,15 +28,14 @@ def split_at(
             parts.append(track)
             continue
         shots = np.searchsorted(cuts, track.times, side="right")
+        if shots[0] == shots[-1]:
+            parts.append(track)
+            continue
         for place, shot in enumerate(np.unique(shots)):
-            at = np.flatnonzero(shots == shot)
-            known = np.flatnonzero(track.seen[at])
-            if len(np.unique(shots)) > 1 and not len(known):
-                continue
-            if len(np.unique(shots)) > 1:
-                at = at[known[0] : known[-1] + 1]
-            ids[track.id, int(shot)] = new = track.id if place == 0 else next(fresh)
-            parts.append(_part(track, at, new))
+            known = np.flatnonzero((shots == shot) & track.seen)
+            if len(known):
+                ids[track.id, int(shot)] = new = track.id if place == 0 else next(fresh)
+                parts.append(_part(track, slice(known[0], known[-1] + 1), new))
     moved = []
     for event in events:
         shot = bisect_right(cuts, (event.start + event.end) / 2)
@@ -45,7 +44,7 @@ def split_at(
     return tuple(parts), tuple(moved)
 
 
-def _part(track: Track, at: np.ndarray, id: int) -> Track:
+def _part(track: Track, at: slice, id: int) -> Track:
     return Track(
         id, track.label, track.times[at], track.boxes[at], track.scores[at], track.seen[at]
     )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,12 +22,11 @@ from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._shot_tracks import split_at
 from marey.tasks._spent import Spent
 from marey.tasks._trackers import check_tracker
-from marey.tasks.actors import Acting
 from marey.tasks.classify import DEFAULT_MODEL, score
 from marey.tasks.detect import KEPT
 from marey.tasks.follow import DEFAULT_TRACKER, follow
 from marey.tasks.shots import cuts, judged
-from marey.tasks.track import DEFAULT_DETECTOR, collect
+from marey.tasks.track import DEFAULT_DETECTOR
 from marey.types import Event, ModelCard, Ranked, Report, Score, Track
 from marey.video.branches import Branches
 from marey.video.read import Limits, Reader, nothing_decoded, open_video
@@ -111,7 +110,7 @@ def analyze(
     every: int = 2,
     threshold: float = 0.5,
     action_threshold: float = 0.5,
-    decoders: int = 0,
+    threads: int = 0,
     limits: Limits | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
@@ -122,17 +121,23 @@ def analyze(
     In the report are the best labels of `model` in windows as long as its clip, shots as events
     `cut`, tracks of what a detector finds in every `every`-th frame with a score of `threshold`,
     and with `actions` what each of them does, as events with an `actor`. No track goes on from one
-    shot to the next. `made` is what else `Analyst` takes; many videos share one, as `model`.
+    shot to the next.
+
+    `made` is what `Analyst` takes; many videos share one, as `model`. `threads` and `limits` are
+    those of `open_video`.
 
     What it takes in memory are a few clips for each part, and `video.branches.HELD` frames. Raises
     `VideoError`, `ModelError` or `WeightsError`.
     """
     analyst = model if isinstance(model, Analyst) else Analyst(model, **made)
     spent = spent or Spent()
-    with spent.on("seconds"), open_video(video, limits=limits, threads=decoders) as reader:
+    with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
-        found = _Analysis(analyst, every, threshold, action_threshold, progress, spent)
+        found = _Analysis(analyst, every, threshold, action_threshold, progress)
         _together(reader, found.doing())
+        spent.network = sum(part.network for part in found.spent)
+        spent.clips = sum(part.clips for part in found.spent)
+        spent.waiting = max(part.waiting for part in found.spent)
         starts = [cut.start for cut in found.cuts]
         tracks, acts = split_at(found.tracks, found.acts, starts)
         first, *others = (part.card() for part in analyst.parts)
@@ -158,7 +163,7 @@ class _Analysis:
     threshold: float
     action_threshold: float
     progress: Progress | None
-    spent: Spent
+    spent: list[Spent] = field(default_factory=list)  # by part, which go at once
     top: tuple[Score, ...] = ()
     windows: tuple[Ranked, ...] = ()
     cuts: tuple[Event, ...] = ()
@@ -175,7 +180,7 @@ class _Analysis:
 
     def _see(self, reader: Reader) -> None:
         seen = Seen(labels_of(self.analyst.tags), _TOP, most=KEPT)
-        with closing(score(reader, self.analyst.tags, spent=self.spent)) as scored:
+        with closing(score(reader, self.analyst.tags, spent=self._counted())) as scored:
             for _ in seen.passing(scored, reader.video, self.progress):
                 pass
         if not seen.count:
@@ -184,20 +189,21 @@ class _Analysis:
         self.warnings += tuple(seen.warnings())
 
     def _find_shots(self, finder: Runtime, reader: Reader) -> None:
-        with closing(judged(reader, finder)) as frames:
+        with closing(judged(reader, finder, spent=self._counted())) as frames:
             self.cuts = tuple(cuts(frames, _SURE))
 
     def _follow(self, detector: Detector | BoxFile, reader: Reader) -> None:
         how: dict[str, Any] = {"every": self.every, "threshold": self.threshold}
-        acting = None
-        if self.analyst.actions is not None:
-            what = self.analyst.actions
-            acting = Acting(what, reader.video, threshold=self.action_threshold)
-        with closing(follow(reader, detector, self.analyst.tracker, **how)) as followed:
-            self.tracks = collect(acting(followed) if acting else followed)
-        if acting:
-            self.acts = acting.events
-            self.warnings += tuple(acting.warnings())
+        spent = self._counted()
+        found = follow(reader, detector, self.analyst.tracker, spent=spent, **how)
+        self.tracks, self.acts, told = _track.who_does_what(
+            found, reader, self.analyst.actions, self.action_threshold, spent=spent
+        )
+        self.warnings += tuple(told)
+
+    def _counted(self) -> Spent:
+        self.spent.append(Spent())
+        return self.spent[-1]
 
 
 def _together(reader: Reader, doing: Iterable[Callable[[Reader], None]]) -> None:

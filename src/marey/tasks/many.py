@@ -141,7 +141,7 @@ def analyze_all(
 
     `how` is what else it takes; nothing is kept in `journal`.
     """
-    do = partial(analyze, model=analyst, decoders=threads, **how)
+    do = partial(analyze, model=analyst, threads=threads, **how)
     yield from each_of(videos, do, at_once=1, progress=progress)
 
 

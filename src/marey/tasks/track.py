@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -20,8 +20,8 @@ from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks.actors import Acting
 from marey.tasks.follow import DEFAULT_TRACKER, follow
-from marey.types import Report, Track
-from marey.video.read import Limits, nothing_decoded, open_video
+from marey.types import Event, Report, Track
+from marey.video.read import Limits, Reader, nothing_decoded, open_video
 
 DEFAULT_DETECTOR = PEDESTRIANS
 
@@ -80,12 +80,9 @@ def track(
             cuts=cuts,
             spent=spent,
         )
-        acting = None
-        if actions is not None:
-            acting = Acting(actions, reader.video, threshold=action_threshold, spent=spent)
-        shown = acting(found) if acting else found
-        with closing(found):
-            tracks = collect(_shown(shown, reader.video.start, reader.video.duration, progress))
+        tracks, events, told = who_does_what(
+            found, reader, actions, action_threshold, progress=progress, spent=spent
+        )
         if not reader.counts.converted:
             raise nothing_decoded(video)
         return Report(
@@ -97,12 +94,33 @@ def track(
                 *detector.warnings,
                 *(actions.warnings if actions else ()),
                 *reader.warnings(),
-                *(acting.warnings() if acting else ()),
+                *told,
             ),
-            events=acting.events if acting else (),
+            events=events,
             tracks=tracks,
             also=(actions.card(),) if actions else (),
         )
+
+
+def who_does_what(
+    found: Generator[Followed],
+    reader: Reader,
+    actions: Runtime | JudgesBoxes | None,
+    threshold: float,
+    *,
+    progress: Progress | None = None,
+    spent: Spent | None = None,
+) -> tuple[tuple[Track, ...], tuple[Event, ...], list[str]]:
+    """The tracks in what `follow` found in `reader`, what each does by `actions`, and warnings."""
+    video = reader.video
+    shown: Iterator[Followed] = found
+    acting = None
+    if actions is not None:
+        acting = Acting(actions, video, threshold=threshold, spent=spent)
+        shown = acting(found)
+    with closing(found):
+        tracks = collect(_shown(shown, video.start, video.duration, progress))
+    return (tracks, acting.events, acting.warnings()) if acting else (tracks, (), [])
 
 
 def made_ready(
