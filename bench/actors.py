@@ -22,7 +22,7 @@ from itertools import islice
 import numpy as np
 
 from marey.benchmark.model import fill_net
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.runtime.roi import compile_actions
 from marey.tasks._followed import Followed
 from marey.tasks._spent import Spent

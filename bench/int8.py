@@ -28,7 +28,7 @@ from marey.data.manifest import Manifest
 from marey.errors import MareyError
 from marey.export import export
 from marey.files import whole_file
-from marey.models._registry import create_model, load_checkpoint
+from marey.models._create import create_model, load_checkpoint
 from marey.quantise import KEPT, Quantised
 from marey.runtime import Runtime, compile
 from marey.training.evaluate import Evaluation, evaluate

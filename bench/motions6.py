@@ -26,7 +26,7 @@ from marey.data.cache import Cache
 from marey.data.manifest import Manifest
 from marey.files import whole_file
 from marey.models._checkpoint import read_config, save_checkpoint
-from marey.models._registry import load_checkpoint
+from marey.models._create import load_checkpoint
 from marey.nn.mix import TemporalAggregation
 from marey.training import plots
 from marey.training.evaluate import evaluate

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from marey.benchmark.turns import in_turns
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._prepared import OneDnn, prepared

@@ -26,8 +26,8 @@ from marey.benchmark.machine import this_machine
 from marey.benchmark.model import with_weights
 from marey.errors import ModelError
 from marey.files import whole_file
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._shared import Shared
 from marey.runtime import Runtime
 from marey.runtime.shared import SharedRuntime

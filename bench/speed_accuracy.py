@@ -11,7 +11,7 @@ from speed_stage import Stage, tell
 from torch import Tensor
 
 from marey.benchmark.network import compiled
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.nn.clip import normalise
 from marey.runtime import Runtime
 from marey.runtime._net import NetRuntime

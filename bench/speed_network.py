@@ -17,7 +17,7 @@ from marey.benchmark.network import compiled, measure
 from marey.benchmark.turns import Run
 from marey.errors import MareyError
 from marey.export import export
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 

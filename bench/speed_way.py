@@ -19,7 +19,7 @@ from marey.benchmark.footage import FPS
 from marey.benchmark.result import Way
 from marey.benchmark.turns import Run
 from marey.benchmark.way import measure
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.runtime import compile
 from marey.tasks.classify import classify
 from marey.tasks.many import classify_all

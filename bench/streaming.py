@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from marey.benchmark.model import fill_net
 from marey.benchmark.turns import in_turns
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._stream import streaming
 from marey.runtime import compile
 from marey.runtime.live import compile_stream

@@ -37,8 +37,8 @@ from marey.data.dataset import TrainClips, fixed_views
 from marey.data.manifest import Manifest
 from marey.data.source import open_source
 from marey.files import make_folder, whole_file
+from marey.models._create import create_model
 from marey.models._net import Net, freeze, param_groups
-from marey.models._registry import create_model
 from marey.models.timed import Timed
 from marey.nn.clip import normalise
 from marey.nn.inflated import SpaceTimeConv

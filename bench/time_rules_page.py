@@ -18,8 +18,8 @@ from time_rules import FOLDS, RECIPE, WAYS, model, queue, recipe_of
 from marey.benchmark.machine import cpu_name
 from marey.files import whole_file
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.runtime.torch import channels_last
 from marey.training.recipe import Recipe
 

@@ -78,7 +78,7 @@ def measure(reached: object, name: str, repeats: int, threads: int) -> dict[str,
     import torch
 
     from marey.models._cost import cost
-    from marey.models._registry import create_model
+    from marey.models._create import create_model
     from marey.runtime.torch import channels_last
 
     torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ import torch
 from commands import Marey
 
 from marey.models._checkpoint import save_checkpoint
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.testing.videos import make_video
 
 pytest.importorskip("trackers")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import marey.export as export_module
 from marey.errors import ModelError, OutputError
 from marey.export import export
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models.timed import timed
 from marey.nn.clip import normalise
 from marey.runtime import compile

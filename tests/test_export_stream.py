@@ -19,8 +19,8 @@ from stream_nets import LABELS, SIZE, network
 import marey.export as export_module
 from marey.errors import ModelError
 from marey.export import export
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._openvino import core

@@ -18,8 +18,8 @@ import marey.quantise as quantise_module
 from marey.errors import DataError, MissingExtraError, ModelError
 from marey.export import export
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.quantise import Quantised, quantise
 from marey.runtime import compile
 from marey.runtime.file import FileRuntime

@@ -23,7 +23,7 @@ _PUBLIC = {
     "timed": "marey.models.timed",
     "Rule": "marey.models._rule",
     "streaming": "marey.models._stream",
-    "create_model": "marey.models._registry",
+    "create_model": "marey.models._create",
     "list_models": "marey.models._registry",
     "model_info": "marey.models._info",
     "compile": "marey.runtime",
@@ -74,10 +74,11 @@ if TYPE_CHECKING:
     from marey.data.manifest import Manifest
     from marey.errors import MareyError
     from marey.export import export
+    from marey.models._create import create_model
     from marey.models._features import stage_features
     from marey.models._info import model_info
     from marey.models._net import Net, freeze, replace_head
-    from marey.models._registry import create_model, list_models
+    from marey.models._registry import list_models
     from marey.models._rule import Rule
     from marey.models._stream import streaming
     from marey.models.timed import timed

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+F = TypeVar("F", np.float32, np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +49,13 @@ def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1))
 
 
+def inside(boxes: NDArray[F], width: int, height: int) -> NDArray[F]:
+    """The parts of boxes (… 4) in a picture of this size; of those outside, nothing is left."""
+    limits = np.array((width, height) * 2, boxes.dtype)
+    return np.clip(boxes, 0, limits)
+
+
 def visible(boxes: NDArray[np.floating], width: int, height: int) -> NDArray[np.bool_]:
     """Which boxes (N 4) have an area, and some of it in a picture of this size; N."""
-    with np.errstate(invalid="ignore"):
-        low = np.maximum(boxes[:, :2], 0)
-        high = np.minimum(boxes[:, 2:], (width, height))
-        return np.asarray(np.isfinite(boxes).all(1) & (high > low).all(1))
+    part = inside(boxes, width, height)
+    return np.asarray(np.isfinite(boxes).all(1) & (part[:, 2:] > part[:, :2]).all(1))

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from marey.errors import ModelError
 from marey.files import whole_files
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model, default_weights
+from marey.models._registry import default_weights
 from marey.quantise import CLIPS, Quantised, quantise
 from marey.runtime._nncf import need_nncf
 from marey.runtime._openvino import converted, save

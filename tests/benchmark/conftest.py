@@ -12,7 +12,7 @@ from marey.benchmark.footage import make_footage
 from marey.benchmark.model import fill_net
 from marey.export import export
 from marey.models._checkpoint import save_checkpoint
-from marey.models._registry import create_model
+from marey.models._create import create_model
 
 
 @pytest.fixture(scope="session")

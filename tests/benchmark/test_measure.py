@@ -17,7 +17,7 @@ from marey.benchmark.result import Memory, Way
 from marey.benchmark.start import first_label
 from marey.benchmark.turns import in_turns, limits
 from marey.errors import ModelError
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.runtime import compile
 
 

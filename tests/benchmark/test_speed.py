@@ -281,7 +281,7 @@ def test_every_batch_looks_at_the_same_clips(tiny: str) -> None:
 def test_the_plain_way_looks_at_as_many_clips(tiny: str, video: Path) -> None:
     from speed_way import plain, read, spread
 
-    from marey.models._registry import create_model
+    from marey.models._create import create_model
 
     net = create_model(tiny)
     assert plain(str(video), net, net.input) == 10
@@ -293,7 +293,7 @@ def test_few_clips_are_held_however_slow_the_network(tiny: str, tmp_path: Path) 
     from speed_memory import held
 
     from marey.models._checkpoint import save_checkpoint
-    from marey.models._registry import create_model
+    from marey.models._create import create_model
 
     net = create_model(tiny)
     net.input = replace(net.input, frames=12, size=(128, 128), resize=128)  # large beside all else

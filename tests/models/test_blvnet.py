@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from marey.errors import ModelError, WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.blvnet import (
     BigLittle,

@@ -10,10 +10,10 @@ from torch import nn
 
 from marey.errors import ModelError, WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._fair import Bottleneck
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.nn.non_local import NonLocal
 

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.c3d import averaged
 

@@ -10,9 +10,9 @@ import torch
 
 from marey.errors import ModelError, OutputError, WeightsError
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model, load_checkpoint
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model, load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from marey.errors import ModelError, WeightsError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.efficient3d import Fire, InvertedResidual, RectifiedMean, Shuffle, Split
 

@@ -8,8 +8,8 @@ import timm
 import torch
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.nn.mix import TemporalAggregation
 from marey.video.prepare import centre_crop

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._image_nets import image_net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.nn.inflated import SpaceTimeConv
 from marey.nn.time import fold, unfold

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model
 from marey.models._embedding import Embedding
 from marey.models._net import Net, digest, replace_head
-from marey.models._registry import create_model
 from marey.nn.heads import Mean
 
 SMALL = {"size": (32, 32), "resize": 32, "frames": 8}

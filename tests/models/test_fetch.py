@@ -14,8 +14,8 @@ import torch
 import marey.models._fetch as fetching
 import marey.models._registry as registry
 from marey.errors import OutputError, WeightsError
+from marey.models._create import create_model
 from marey.models._fetch import fetch
-from marey.models._registry import create_model
 from marey.models._weights import Weights
 
 DATA = bytes(range(256)) * 4096

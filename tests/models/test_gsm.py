@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
 from marey.models._cost import cost
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.models._weights import load_state
 from marey.models.gsm import GateShift, MaxPooled
 from marey.nn.time import Clock, fold, unfold

@@ -11,9 +11,9 @@ from torchvision.models.video.resnet import BasicBlock, Conv3DSimple, VideoResNe
 from torchvision.models.video.resnet import Bottleneck as TorchvisionBottleneck
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state, read_state
 from marey.models.hara import Basic, Bottleneck, HaraResNet
 

@@ -7,11 +7,12 @@ from torch.nn import functional as F
 
 from marey.errors import WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._image_nets import image_net
 from marey.models._info import model_info
 from marey.models._labels import kinetics400
 from marey.models._net import Net
-from marey.models._registry import create_model, default_weights
+from marey.models._registry import default_weights
 from marey.models._weights import load_state
 from marey.models.ibm import from_ibm
 from marey.nn.mix import TemporalAggregation

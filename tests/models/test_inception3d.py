@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._info import model_info
 from marey.models._labels import kinetics400
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.inception3d import SamePool, Windows, joint
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 
 PARAMS = {"lstm": 28_960_208, "gru": 27_648_464}
 

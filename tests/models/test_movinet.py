@@ -13,10 +13,10 @@ from torch.nn import functional as F
 import marey.models.movinet as module
 from marey.errors import ModelError, WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._info import model_info
 from marey.models._movinet_blocks import STREAM, CausalExcite, SamePool
 from marey.models._movinet_sizes import A0, K13, K15, K33, K53, Stage
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.movinet import MoViNet
 from marey.nn.causal import CausalConv3d, CumulativeMean, Stream

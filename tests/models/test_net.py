@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from marey.errors import ModelError
+from marey.models._create import create_model
 from marey.models._net import Net, freeze, param_groups, replace_head
-from marey.models._registry import create_model
 
 
 @pytest.fixture

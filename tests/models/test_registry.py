@@ -11,12 +11,14 @@ from safetensors.torch import save_file
 
 import marey.models._registry as registry
 from marey.errors import ModelError, WeightsError
+from marey.models import _create
 from marey.models._checkpoint import save_checkpoint
 from marey.models._costs import FILE, text
+from marey.models._create import create_model
 from marey.models._fetch import fetch
 from marey.models._info import model_info
 from marey.models._page import page
-from marey.models._registry import create_model, default_weights, list_models
+from marey.models._registry import default_weights, list_models
 from marey.models._weights import OWN_LAYOUT, Weights
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -29,7 +31,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
             return fetch(weights)
         pytest.fail(f"downloads {weights.source}")
 
-    monkeypatch.setattr(registry, "fetch", refuse)
+    monkeypatch.setattr(_create, "fetch", refuse)
 
 
 @pytest.mark.usefixtures("no_download")
@@ -213,7 +215,7 @@ def test_timms_weights_are_loaded_under_a_rule(
     """The hub is out of reach here: a file that timm's network saved stands in for its."""
     theirs = timm.create_model("test_resnet").eval()
     save_file(dict(theirs.state_dict()), tmp_path / "model.safetensors")
-    monkeypatch.setattr(registry, "fetch", lambda weights: (tmp_path / "model.safetensors", None))
+    monkeypatch.setattr(_create, "fetch", lambda weights: (tmp_path / "model.safetensors", None))
     net = create_model("timm/test_resnet.r160_in1k+tam")
     assert net.labels is not None
     assert net.labels[0] == "tench"
@@ -241,4 +243,4 @@ def test_the_models_page_is_up_to_date() -> None:
 
 
 def test_examples_run() -> None:
-    assert doctest.testmod(registry) == (0, 1)
+    assert doctest.testmod(_create) == (0, 1)

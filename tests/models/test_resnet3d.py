@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision.models.video import mc3_18, r2plus1d_18, r3d_18
 
+from marey.models._create import create_model
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.resnet3d import SpaceThenTime, middle_width
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from marey.errors import ModelError, WeightsError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._info import model_info
 from marey.models._labels import ava
 from marey.models._net import replace_head
-from marey.models._registry import create_model, list_models, resolve, takes_boxes
+from marey.models._registry import list_models, resolve, takes_boxes
 from marey.models._roi_net import Maps, RoiNet
 from marey.models._weights import load_state
 from marey.nn.roi import BoxMax

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torchvision.models.video import s3d
 
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._info import model_info
 from marey.models._labels import kinetics400
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.inception3d import WIDTHS
 from marey.models.s3d import SelfGating

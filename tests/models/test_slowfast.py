@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._fair import Bottleneck
 from marey.models._features import stage_features
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.slowfast import every_alpha, from_first_to_last
 

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import marey.models._stream as module
 from marey.errors import ModelError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._stream import State, Streaming, streaming
 from marey.models.timed import Timed, timed
 

@@ -7,7 +7,7 @@ import torch
 
 from marey.errors import ModelError
 from marey.models._cost import cost
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.models._weights import load_state
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError, WeightsError
+from marey.models._create import create_model
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.tdn import Attention, Stem, blend, shift
 from marey.testing.golden import check

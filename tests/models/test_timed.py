@@ -14,8 +14,8 @@ from torch import nn
 import marey.models.timed as module
 from marey.errors import ModelError, WeightsError
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model, load_checkpoint
 from marey.models._net import param_groups, replace_head
-from marey.models._registry import create_model, load_checkpoint
 from marey.models._weights import load_state
 from marey.models.timed import Timed, timed
 from marey.nn.inflated import SpaceTimeConv

@@ -9,8 +9,8 @@ from torch import nn
 
 from marey.errors import WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._info import model_info
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.tpn import Pyramid
 

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from marey.errors import ModelError, WeightsError
+from marey.models._create import create_model
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.transnetv2 import REACH, histograms, likeness
 from marey.nn.clip import normalise

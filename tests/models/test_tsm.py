@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from marey.errors import WeightsError
 from marey.models._cost import cost
+from marey.models._create import create_model
 from marey.models._image_nets import image_net
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 
 # Parameters, and GMACs of one clip of 8 x 224 x 224, of the reference's own networks.

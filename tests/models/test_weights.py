@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import LoadReport, guess, load_state, read_state
 
 

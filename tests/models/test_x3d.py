@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from marey.errors import WeightsError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._info import model_info
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.models.x3d import Block, Gate
 from marey.nn.widths import eights

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marey.errors import ModelError
+from marey.models._create import create_model
 from marey.models._features import stage_features
 from marey.models._flow import data_flow
 from marey.models._info import model_info
 from marey.models._net import Net, is_norm
-from marey.models._registry import create_model, list_models
+from marey.models._registry import list_models
 
 NAMES = list_models()
 

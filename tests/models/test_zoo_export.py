@@ -10,8 +10,8 @@ import torch
 from exports import agrees_everywhere
 from torch import Tensor
 
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 
 GRAPHS = {
     "r3d_18": (4, 48, 64),

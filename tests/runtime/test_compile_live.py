@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 import marey.runtime.live as module
 from marey.errors import ModelError
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.runtime import compile
 from marey.runtime._kept import KeptRuntime
 from marey.runtime.live import compile_live, compile_stream
@@ -53,7 +53,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(name).name)
         return plain(name, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("marey.models._registry.create_model", counted)
+    monkeypatch.setattr("marey.models._create.create_model", counted)
     return names
 
 

@@ -21,7 +21,7 @@ import marey.runtime._kept as notes
 import marey.runtime.openvino as openvino_runtime
 from marey.errors import ModelError
 from marey.models._checkpoint import save_checkpoint
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._kept import KeptRuntime, Note

@@ -14,8 +14,8 @@ import marey.runtime as runtime_module
 import marey.runtime.onnx as onnx_runtime
 from marey.errors import MissingExtraError, ModelError
 from marey.export import export
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._onnxruntime import OnnxFileRuntime

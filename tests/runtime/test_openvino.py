@@ -16,8 +16,8 @@ import marey.runtime._cache as graph_cache
 import marey.runtime._openvino as engine
 import marey.runtime.openvino as openvino_runtime
 from marey.errors import ModelError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._openvino import NAMES, fastest
@@ -245,7 +245,7 @@ def test_signals_are_survived_after_networks_are_gone() -> None:
     code = """
 import gc, os, signal, torch
 from dataclasses import replace
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.runtime import compile
 for classes in (2, 3):
     net = create_model("r3d_hara_10", classes=classes)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from marey.errors import ModelError
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.models._roi_net import RoiNet
 from marey.nn.clip import normalise
 from marey.runtime.openvino import difference, example

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from marey.errors import ModelError
 from marey.models._checkpoint import save_checkpoint
+from marey.models._create import create_model
 from marey.models._embedding import Embedding
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._kept import KeptRuntime

@@ -19,7 +19,7 @@ from stream_nets import KINDS, LABELS, SIZE, network
 
 import marey.runtime._openvino as engine
 from marey.errors import ModelError
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.models._stream import streaming
 from marey.nn.clip import normalise
 from marey.runtime.live import compile_stream

@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import marey.runtime._cuda as cuda
 import marey.runtime.torch as torch_runtime
 from marey.errors import ModelError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.nn.clip import normalise
 from marey.runtime import compile
 from marey.runtime._cuda import Staging, device_of, exact, half_on

@@ -13,7 +13,7 @@ import torch
 
 from marey.errors import ModelError
 from marey.models._checkpoint import save_checkpoint
-from marey.models._registry import create_model
+from marey.models._create import create_model
 from marey.outputs.journal import Journal
 from marey.runtime.shared import SharedRuntime
 from marey.tasks.detect import detect, made_ready

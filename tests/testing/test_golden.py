@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import marey.testing.golden as golden_module
-from marey.models._registry import create_model, list_models
+from marey.models._create import create_model
+from marey.models._registry import list_models
 from marey.testing.__main__ import main
 from marey.testing.fill import clip, fill, relative_error, uniform
 from marey.testing.golden import check

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 import marey
 from marey.errors import RecipeError
+from marey.models._create import load_checkpoint
 from marey.models._embedding import Embedding
 from marey.models._net import Net
-from marey.models._registry import load_checkpoint
 from marey.models._temporal_head import TemporalHead
 from marey.nn.clip import normalise
 from marey.nn.heads import Mean

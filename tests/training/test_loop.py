@@ -17,7 +17,7 @@ from toy import LABELS, RECIPE, create
 from marey.data.manifest import Manifest
 from marey.errors import DataError, MissingExtraError, RecipeError, WeightsError
 from marey.models._checkpoint import read_config
-from marey.models._registry import load_checkpoint
+from marey.models._create import load_checkpoint
 from marey.training.loop import Run, train, train_from
 from marey.training.recipe import Recipe
 from marey.training.state import STATE

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import marey.models._registry as registry
+from marey.models._create import create_model
 from marey.models._net import Net
 from marey.nn.heads import Mean
 from marey.training.recipe import Recipe
@@ -101,4 +102,4 @@ def register(**how: Any) -> None:
 
 def create(labels: tuple[str, ...] | int = LABELS, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    return registry.create_model("tiny", classes=labels)
+    return create_model("tiny", classes=labels)

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marey.video.tubes import PAD, SMOOTH, Trail, cut, region
+from marey.video.tubes import PAD, SMOOTH, RecentBoxes, cut, region
 
 
 def box(*corners: float) -> np.ndarray:
     return np.array(corners, np.float64)
 
 
-def trail(boxes: dict[float, np.ndarray]) -> Trail:
-    made = Trail()
+def tube(boxes: dict[float, np.ndarray]) -> RecentBoxes:
+    made = RecentBoxes()
     for time, where in boxes.items():
         made.add(time, where)
     return made
@@ -25,14 +25,14 @@ def test_what_moves_evenly_stays_where_it_is_to_its_very_ends() -> None:
     times = [k / 25 for k in range(30)]
     boxes = {time: box(100 * time, 5, 100 * time + 20, 45) for time in times}
     for time in times:
-        np.testing.assert_allclose(trail(boxes).at(time), boxes[time], atol=1e-9)
+        np.testing.assert_allclose(tube(boxes).at(time), boxes[time], atol=1e-9)
 
 
 def test_a_jerk_is_spread_over_its_neighbours_and_no_further() -> None:
     times = [k / 20 for k in range(20)]  # four frames to either side
     boxes = {time: box(0, 0, 10, 10) for time in times}
     boxes[0.5] = box(16, 0, 26, 10)
-    found = [trail(boxes).at(time)[0] for time in times]
+    found = [tube(boxes).at(time)[0] for time in times]
     # Weights 4, 3, 2, 1 of 16.
     np.testing.assert_allclose(found[6:15], [0, 1, 2, 3, 4, 3, 2, 1, 0], atol=1e-9)
     assert not np.any(found[:6] + found[15:])
@@ -41,7 +41,7 @@ def test_a_jerk_is_spread_over_its_neighbours_and_no_further() -> None:
 
 def test_what_is_forgotten_is_what_nobody_asks_for() -> None:
     boxes = {k / 20: box(k * k, 0, k * k + 10, 10) for k in range(40)}
-    whole, short = trail(boxes), trail(boxes)
+    whole, short = tube(boxes), tube(boxes)
     short.forget(1.0 - SMOOTH)
     np.testing.assert_allclose(short.at(1.0), whole.at(1.0))
     assert short.at(1.0)[0] != boxes[1.0][0]

@@ -34,7 +34,7 @@ def network(
     else:
         import torch
 
-        from marey.models._registry import create_model
+        from marey.models._create import create_model
 
         if threads:
             torch.set_num_threads(threads)

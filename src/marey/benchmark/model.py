@@ -34,7 +34,7 @@ def with_weights(model: str, folder: str | os.PathLike[str]) -> str:
     if is_file(model):
         return model
     from marey.models._checkpoint import save_checkpoint
-    from marey.models._registry import create_model
+    from marey.models._create import create_model
 
     net = create_model(model)
     if net.report.load is not None:

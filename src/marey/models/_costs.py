@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from marey.models._cost import Cost, cost
-from marey.models._registry import Entry, Made, build, list_models, resolve
+from marey.models._create import Made, build
+from marey.models._registry import Entry, list_models, resolve
 from marey.types import Input
 
 FILE = Path(__file__).with_name("costs.json")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from marey.models._checkpoint import Checkpoint, read_config
 from marey.models._costs import known_cost
+from marey.models._create import Made, build
 from marey.models._flow import Stage, data_flow
-from marey.models._registry import Entry, Made, build, is_folder, owner, resolve
+from marey.models._registry import Entry, is_folder, owner, resolve
 from marey.types import Input
 
 

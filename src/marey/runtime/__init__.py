@@ -157,7 +157,8 @@ def make_ready(
     shared: tuple[int, int] | None = None,
 ) -> NetRuntime:
     """What `compile` gives for a network that nothing is kept of."""
-    from marey.models._registry import create_model, default_weights
+    from marey.models._create import create_model
+    from marey.models._registry import default_weights
     from marey.runtime.torch import TorchRuntime, has_cuda
 
     if isinstance(model, str | os.PathLike):

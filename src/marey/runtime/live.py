@@ -176,6 +176,7 @@ class _How(NamedTuple):
 
 
 def _built(name: Name) -> Net:
-    from marey.models._registry import create_model, default_weights
+    from marey.models._create import create_model
+    from marey.models._registry import default_weights
 
     return create_model(default_weights(name))

@@ -33,7 +33,8 @@ def compile_actions(
     how: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
     if isinstance(model, str | os.PathLike) and Path(model).suffix in FILES:
         return compile(model, **how)
-    from marey.models._registry import create_model, default_weights, takes_boxes
+    from marey.models._create import create_model
+    from marey.models._registry import default_weights, takes_boxes
     from marey.models._roi_net import RoiNet
 
     if isinstance(model, str | os.PathLike) and takes_boxes(model):

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from marey.boxes import inside, visible
 from marey.runtime import Runtime
 from marey.tasks._actor_looks import Alone, Boxes, JudgesBoxes, Together
 from marey.tasks._followed import Followed
@@ -29,7 +30,7 @@ from marey.tasks.classify import sigmoid, softmax
 from marey.tasks.events import Finder, Rules, suppress
 from marey.types import Event, Frame, Scores, Video, Window
 from marey.video.clips import Gathered, Schedule
-from marey.video.tubes import SMOOTH, Trail
+from marey.video.tubes import SMOOTH, RecentBoxes
 from marey.video.windows import pick, window_length, windows
 
 Heard = Callable[[int, Scores], None]
@@ -43,7 +44,7 @@ class Actor:
     first: float
     until: float
     finder: Finder
-    trail: Trail = field(default_factory=Trail)
+    where: RecentBoxes = field(default_factory=RecentBoxes)
     events: list[Event] = field(default_factory=list)
     judged: Window | None = None  # the last window
 
@@ -172,21 +173,21 @@ class Acting:
 
     def _enter(self, one: Followed, time: float) -> Iterator[int]:
         """The ids of those in a frame who can act and whose boxes have something of the picture."""
+        size = self._video.width, self._video.height
         for actor, label, box in zip(one.ids.tolist(), one.labels, one.boxes, strict=True):
             if self._only is not None and label not in self._only:
                 continue
             if actor < 0:
                 self._lost["boxes that nothing follows, of which no action is told"] += 1
                 continue
-            inside = _inside(box, self._video.width, self._video.height)
-            if inside is None:
+            if not visible(box[None], *size)[0]:
                 self._lost["boxes outside of the picture, or empty, left out"] += 1
                 continue
             known = self._actors.get(actor)
             if known is None:
                 known = self._actors[actor] = Actor(time, time, Finder(self._rules))
             self._ended.discard(actor)
-            known.trail.add(time, inside)
+            known.where.add(time, inside(box.astype(np.float64), *size))
             yield actor
 
     def _cut(self, by: float) -> None:
@@ -199,14 +200,14 @@ class Acting:
         oldest = self._waiting[0].frame if self._waiting else self._last and self._last[0]
         if oldest:
             for actor in self._actors.values():
-                actor.trail.forget(float(oldest.time) - SMOOTH)
+                actor.where.forget(float(oldest.time) - SMOOTH)
 
     def _boxes(self, wanted: _Wanted) -> Boxes:
         height, width = wanted.frame.image.shape[:2]
         scale = np.tile((width / self._video.width, height / self._video.height), 2)
         time = float(wanted.frame.time)
         here = [actor for actor in wanted.who if actor in self._actors]  # not gone in a gap
-        return {actor: scale * self._actors[actor].trail.at(time) for actor in here}
+        return {actor: scale * self._actors[actor].where.at(time) for actor in here}
 
     def _judge(self, gathered: Gathered[Any]) -> None:
         spans = {}
@@ -272,10 +273,3 @@ class Acting:
 
 
 _FILLED = "frames of actors' clips repeated, as the actor was not there"
-
-
-def _inside(box: Any, width: int, height: int) -> Any:
-    """The part of a box that is in the picture; None where nothing is."""
-    limits = np.array([width, height, width, height], np.float64)
-    part = np.clip(np.asarray(box, np.float64), 0, limits)
-    return part if part[0] < part[2] and part[1] < part[3] else None

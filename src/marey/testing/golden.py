@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from marey.errors import MareyError
+from marey.models._create import create_model
 from marey.models._net import Net
-from marey.models._registry import create_model
 from marey.models._weights import load_state
 from marey.testing.fill import clip, fill, relative_error
 

@@ -17,7 +17,8 @@ from marey.data.formats import listed
 from marey.errors import DataError, MareyError
 from marey.files import cache_folder, make_folder
 from marey.models._checkpoint import CONFIG, STATE
-from marey.models._registry import create_model, default_weights, is_folder
+from marey.models._create import create_model
+from marey.models._registry import default_weights, is_folder
 from marey.models._temporal_head import Features
 from marey.outputs.feature_folder import FeatureFolder
 from marey.runtime import Runtime

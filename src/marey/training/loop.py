@@ -22,8 +22,9 @@ from marey.data.source import Source
 from marey.data.survey import survey
 from marey.errors import DataError, RecipeError
 from marey.files import make_folder
+from marey.models._create import create_model
 from marey.models._net import Net, freeze, replace_head
-from marey.models._registry import best_name, create_model, model_options, with_rule_options
+from marey.models._registry import best_name, model_options, with_rule_options
 from marey.training.bar import Bar
 from marey.training.extras import require_train_extra
 from marey.training.recipe import Recipe

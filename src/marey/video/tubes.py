@@ -25,7 +25,7 @@ _FILTERS = {
 }
 
 
-class Trail:
+class RecentBoxes:
     """The boxes of one thing by time, as far back as somebody asks for them."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Trail:
         """The mean of the boxes around `time`, at which there is one, by how near they are.
 
         The weight falls in a straight line to nothing at `SMOOTH` seconds, or at the nearer end of
-        the trail: both sides count alike, so a box that moves evenly stays where it is.
+        the known ones: both sides count alike, so a box that moves evenly stays where it is.
         """
         times = np.array(self._times)
         reach = min(SMOOTH, time - times[0], times[-1] - time)
