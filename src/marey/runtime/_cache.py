@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from marey.files import make_folder, sha256, whole_files
+from marey.files import cache_folder, make_folder, sha256, whole_files
 from marey.runtime._openvino import core, save
 
 _LIBRARIES = ("marey", "torch", "timm", "torchvision", "openvino", "numpy")
@@ -62,13 +62,19 @@ WRITABLE = "Set MAREY_CACHE to a folder that may be written to."
 
 
 def graph_name(kind: str, shape: tuple[int, ...], precision: str) -> str:
-    """What a graph is called among those of its network; `kind` is `frames`, `clips` or `step`."""
+    """What a graph is called among those of its network; `kind` is what it takes: `frames`, …"""
     return "x".join(map(str, (kind, *shape))) + f"-{precision}"
 
 
 def step_name(size: tuple[int, int], precision: str) -> str:
     """What the graph of a step is called: one frame of `size` of one stream."""
     return graph_name("step", (1, 1, *size, 3), precision)
+
+
+def graphs_of_file(name: str, path: Path, *libraries: str) -> GraphCache:
+    """Where the graphs are kept that are made here from the file at `path`, by `libraries` too."""
+    about = [sha256(path), made_by(), {library: version(library) for library in libraries}]
+    return GraphCache(cache_folder() / "graphs" / f"{name}-{hashed(about)}")
 
 
 def made_by() -> list[object]:
@@ -79,6 +85,11 @@ def made_by() -> list[object]:
     libraries = {name: version(name) for name in _LIBRARIES}
     names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
     return [libraries, [core().get_property("CPU", name) for name in names]]
+
+
+def hashed(about: object) -> str:
+    """A hash of what JSON can say; hex."""
+    return hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
 
 
 @cache

@@ -8,7 +8,6 @@ was then, the network is made as if there were no note, and the note is written 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -22,7 +21,15 @@ from numpy.typing import NDArray
 
 from marey.errors import ModelError, OutputError
 from marey.files import Stamp, cache_folder, make_folder, whole_file
-from marey.runtime._cache import WRITABLE, GraphCache, code, graph_name, made_by, step_name
+from marey.runtime._cache import (
+    WRITABLE,
+    GraphCache,
+    code,
+    graph_name,
+    hashed,
+    made_by,
+    step_name,
+)
 from marey.runtime._openvino import BOUNDS, NAMES, Request, compiled
 from marey.runtime.stream import OneByOne, Streamed, StreamRuntime
 from marey.types import Input, ModelCard
@@ -61,7 +68,7 @@ class Asked(NamedTuple):
         # A path may mean another folder elsewhere, and a name may one day be that of a folder.
         place = Path(text).absolute() if Path(text).exists() else None
         about = [text, isinstance(self.model, str), str(place), *self[1:], made_by()]
-        return cache_folder() / "names" / f"{_hash(about)}.json"
+        return cache_folder() / "names" / f"{hashed(about)}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,11 @@ class Note:
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             said = kept["note"]
-            if kept["hash"] != _hash(said) or said["code"] != code() or said["around"] != _around():
+            if (
+                kept["hash"] != hashed(said)
+                or said["code"] != code()
+                or said["around"] != _around()
+            ):
                 return None
             labels = None if said["labels"] is None else tuple(said["labels"])
             note = cls(
@@ -131,7 +142,7 @@ class Note:
         said = asdict(self)
         make_folder(path.parent, do=WRITABLE)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps({"note": said, "hash": _hash(said)}), encoding="utf-8")
+            temporary.write_text(json.dumps({"note": said, "hash": hashed(said)}), encoding="utf-8")
 
     def same_files(self) -> bool:
         """Whether the files that the weights were read from are still the same."""
@@ -271,7 +282,3 @@ class KeptRuntime:
 def _around() -> dict[str, Any]:
     variables = {name: os.environ.get(name) for name in _VARIABLES}
     return {**variables, **{driver: Path(driver).exists() for driver in _DRIVERS}}
-
-
-def _hash(about: object) -> str:
-    return hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()

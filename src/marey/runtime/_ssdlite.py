@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from marey.boxes import Detections
 from marey.errors import MissingExtraError, OutputError
-from marey.files import cache_folder, sha256
 from marey.runtime import need_openvino
 from marey.types import Input, ModelCard
 
@@ -77,9 +76,9 @@ def _packaged() -> Path:
 
 def _kept_graph(path: Path, notes: list[str]) -> Any:
     """The graph for frames of any size, from the cache; to read TensorFlow's takes seconds."""
-    from marey.runtime._cache import GraphCache
+    from marey.runtime._cache import graphs_of_file
 
-    cache = GraphCache(cache_folder() / "graphs" / f"{NAME}-{sha256(path)[:16]}")
+    cache = graphs_of_file(NAME, path)
     name = "frames"
     if kept := cache.read(name):
         return kept[0]

@@ -7,21 +7,19 @@ normalisation and suppression are part of the networks; they are torchvision's o
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision.models import detection
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from marey.boxes import Detections
 from marey.errors import WeightsError
 from marey.models._fetch import fetch
 from marey.models._weights import Weights, read_state
-from marey.types import Input, ModelCard
+from marey.runtime._torch_detector import CATEGORIES, Found, TorchDetector
+from marey.types import Input
 
 LICENCE = "BSD-3-Clause"
 
@@ -52,62 +50,91 @@ WEIGHTS = {
 """The detectors there are, and where their weights come from."""
 
 _FROZEN = [name for name in WEIGHTS if name.startswith(("fasterrcnn", "fcos"))]
-_CATEGORIES: tuple[str, ...] = tuple(
-    detection.FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1.meta["categories"]
-)
-_NONE = ("__background__", "N/A")
 
 
-class TorchvisionDetector:
-    """Finds COCO's things by torch, on CUDA if there is some. Several threads take turns."""
+class TorchvisionDetector(TorchDetector):
+    """The network as torchvision calls it, whose backbone and head ask the fixed part.
 
-    labels = tuple(name for name in _CATEGORIES if name not in _NONE)
-    warnings: tuple[str, ...] = ()
+    Fixed are backbone, pyramid and heads, of Faster R-CNN the one that proposes. The first graph
+    is for pictures of 16:9.
+    """
 
-    def __init__(self, name: str, threads: int | None = None) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        self._name, self._turn = name, Lock()
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    names = CATEGORIES
+    _said: Any  # what the head says of the pictures that the backbone was just shown
+
+    def __init__(self, name: str, *, runtime: str = "auto", threads: int | None = None) -> None:
         path, pinned = fetch(WEIGHTS[name])
-        if pinned:
-            self.warnings = (f"{name}: this download is pinned as {pinned}",)
         net = getattr(detection, name)(weights=None, weights_backbone=None, num_classes=91)
         if name in _FROZEN:
             _freeze(net.backbone.body)
         _load(net, read_state(path), name)
-        self._net: Any = net.eval().to(self._device)
-
-    def card(self) -> ModelCard:
-        scaling = self._net.transform
-        size = scaling.fixed_size or (int(scaling.min_size[-1]), int(scaling.max_size))
-        look = Input(
-            1,
-            (int(size[0]), int(size[1])),
-            int(min(size)),
-            mean=tuple(scaling.image_mean),
-            std=tuple(scaling.image_std),
+        self._net: Any = net.eval()
+        holder = net.rpn if hasattr(net, "rpn") else net
+        fixed = MapsAndHead(net.backbone, holder.head)
+        net.backbone, holder.head = _Instead(self._maps), _Instead(lambda maps: self._said)
+        super().__init__(
+            f"{name}.coco",
+            LICENCE,
+            fixed,
+            path,
+            _input(net.transform),
+            runtime=runtime,
+            threads=threads,
+            pinned=pinned,
         )
-        runtime = f"torch {self._device.type}"
-        classes = len(self.labels)
-        return ModelCard(
-            f"{self._name}.coco", LICENCE, classes, runtime, "float32", look, multilabel=True
-        )
+        self._layout = fixed.layout
+        self._net.to(self.device)
 
-    @torch.inference_mode()
-    def __call__(self, frames: NDArray[np.uint8], /) -> list[Detections]:
-        """N H W 3 → what is in each, boxes in its pixels, surest first."""
-        images = torch.from_numpy(frames).to(self._device).permute(0, 3, 1, 2).float() / 255
-        with self._turn:
-            found = self._net(list(images))
-        return [
-            Detections(
-                one["boxes"].cpu().numpy().astype(np.float32),
-                one["scores"].cpu().numpy().astype(np.float32),
-                tuple(_CATEGORIES[k] for k in one["labels"].tolist()),
-            )
-            for one in found
-        ]
+    def find(self, frames: Tensor) -> Found:
+        """By torchvision's own call."""
+        found: Found = self._net(list(frames.float() / 255))
+        return found
+
+    def _maps(self, x: Tensor) -> Any:
+        maps, self._said = tree_unflatten(list(self.compute(x)), self._layout)
+        return maps
+
+
+class MapsAndHead(nn.Module):
+    """Pictures N 3 H W → the maps of a backbone, and what a head says of them, flat."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.eval()
+        with torch.inference_mode():
+            _, self.layout = tree_flatten(self._answers(torch.zeros(1, 3, 64, 64)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tree_flatten(self._answers(x))[0])
+
+    def _answers(self, x: Tensor) -> tuple[Any, Any]:
+        maps = self.backbone(x)
+        return maps, self.head(list(maps.values()))
+
+
+class _Instead(nn.Module):
+    """Answers in the place of another module."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def forward(self, given: Any) -> Any:
+        return self._answer(given)
+
+
+def _input(scaling: Any) -> Input:
+    """What the network sees of a picture of 16:9."""
+    images, _ = scaling([torch.zeros(3, 90, 160)])
+    height, width = images.tensors.shape[2:]
+    return Input(
+        1,
+        (height, width),
+        (height, width) if scaling.fixed_size else int(scaling.min_size[-1]),
+        mean=tuple(scaling.image_mean),
+        std=tuple(scaling.image_std),
+    )
 
 
 def _freeze(module: nn.Module) -> None:
