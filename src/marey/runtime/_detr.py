@@ -1,13 +1,14 @@
-"""D-FINE and RT-DETR through the library transformers: frames in, COCO's things out, no suppression.
+"""D-FINE and RT-DETR through transformers: frames in, COCO's things out, without suppression.
 
 D-FINE (Peng et al. 2024, arXiv 2410.13842) and RT-DETRv2 (Lv et al. 2024, arXiv 2407.17140), as
-they stand in transformers (Apache-2.0), with the weights that their authors' friends converted and
-published on the Hugging Face hub (ustc-community and PekingU, Apache-2.0). Pictures are scaled to
-640x640, as they are, and not normalised; of all queries and labels the 300 surest pairs count.
+transformers has them (Apache-2.0), with the weights that ustc-community and PekingU converted and
+published on the Hugging Face hub (Apache-2.0). Pictures are scaled to 640x640, whatever their
+shape, and not normalised; of all pairs of a query and a label the surest count, one a query.
 
-The table below holds what differs from the defaults of transformers. Files made of it have, to the
-byte, the sizes of those published for `dfine_nano`, `dfine_small` and `rtdetr_v2_r18`. Hashes are
-those that others wrote down; where that was the beginning only, it is the beginning.
+The table below holds what differs from the defaults of transformers. Networks made of it fill, to
+the byte, files of the size of those published for `dfine_nano`, `dfine_small` and `rtdetr_v2_r18`;
+none was ever run with published weights here. Hashes are those that others wrote down; where that
+was the beginning only, it is the beginning.
 """
 
 from __future__ import annotations
