@@ -126,7 +126,8 @@ def evaluate(
         typer.Option("--output", "-o", help="For task actions with -m: AVA's CSV of all scores."),
     ] = None,
     tracks: Annotated[
-        Path | None, typer.Option(help="For task track: a report, .json, or MOT's text.")
+        Path | None,
+        typer.Option(help="For task track: a report, .json, or MOT's text; for actions: reports."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     views: Annotated[
@@ -141,9 +142,13 @@ def evaluate(
     if task != "actions":
         own = {"actions": actions, "excluded": excluded, "classes": classes, "videos": videos}
         only_for("--task actions", **own, detector=detector, output=output)
-    if task != "track":
-        only_for("--task track", tracks=tracks)
-    if task == "actions":
+    if task is None:
+        only_for("--task track or actions", tracks=tracks)
+    if task == "actions" and tracks is not None:
+        other = {"model": model, "actions": actions, "excluded": excluded, "videos": videos}
+        only_for("frames, not for tubes", **other, detector=detector, output=output, skip=skip)
+        _evaluate_tubes(data, tracks, classes)
+    elif task == "actions":
         of_network = {"videos": videos, "detector": detector, "skip": skip, "out": output}
         _evaluate_actions(data, model, actions, excluded, classes, of_network)
     elif task == "track":
@@ -175,11 +180,21 @@ def _evaluate_actions(
         from marey.training.action_metrics import evaluate_actions
 
         only_for("a network (-m)", **of_network)
-        ours = needed(actions, "--actions or --model")
+        ours = needed(actions, "--actions, --tracks or --model")
         judged = evaluate_actions(ours, data, excluded=excluded, actions=classes)
         warn(ours, judged.warnings)
     row = judged.to_dict()
     emit(row, partial(acting, row))
+
+
+def _evaluate_tubes(data: Path, reports: Path, classes: Path | None) -> None:
+    from marey.outputs.table import tubes
+    from marey.training.tube_metrics import evaluate_tubes
+
+    judged = evaluate_tubes(reports, data, actions=classes)
+    warn(reports, judged.warnings)
+    row = judged.to_dict()
+    emit(row, partial(tubes, row))
 
 
 def _evaluate_tracks(data: Path, tracks: Path) -> None:
