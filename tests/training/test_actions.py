@@ -144,6 +144,19 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert rows(resumed.out) == rows(made.run.out)
 
 
+def test_a_cache_changes_nothing(made: Made, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    short = SHORT.replace({"batch": 3})  # so that an epoch sees all
+    one = train(made.table, tmp_path / "one", short.replace({"cache": str(cache)}))
+    kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(kept) == 8 * 3
+    two = train(made.table, tmp_path / "two", short.replace({"cache": str(cache)}))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == kept
+    three = train(made.table, tmp_path / "three", short)
+    assert same(one.last, two.last)
+    assert same(one.last, three.last)
+
+
 def test_a_finished_run_and_another_one(made: Made) -> None:
     again = train(made.table, made.run.out, resume=True)
     assert again.warnings[-1] == "the run was finished already"
@@ -278,8 +291,6 @@ def test_others_are_refused(made: Made, tmp_path: Path) -> None:
     for name in ("r3d_18", "efficientnet_lite0.in1k"):
         with pytest.raises(ModelError, match=f"{name}: judges clips, not boxes in them"):
             train_actions(name, made.table, SHORT, out=tmp_path / "run")
-    with pytest.raises(RecipeError, match="cache is for clips"):
-        train(made.table, tmp_path / "run", SHORT.replace({"cache": "x"}))
     with pytest.raises(ModelError, match="judges clips"):
         evaluate_action_network("efficientnet_lite0.in1k", made.table)
 

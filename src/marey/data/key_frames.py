@@ -20,6 +20,7 @@ from marey.data.formats import Sample
 from marey.data.manifest import Manifest
 from marey.data.source import Source
 from marey.errors import DataError
+from marey.files import Stamp, make_folder, whole_file
 from marey.models._labels import ava
 from marey.types import Image, Input, Video, Window
 from marey.video.read import nothing_decoded, open_video
@@ -37,17 +38,33 @@ class KeyClip:
     boxes: NDArray[np.float64]
     targets: NDArray[np.bool_]
 
-    def look(self, prepare: Input) -> tuple[Image, NDArray[np.float32]]:
+    def look(self, prepare: Input, cache: Path | None = None) -> tuple[Image, NDArray[np.float32]]:
         """The clip around it, T H W 3, the whole picture scaled to `prepare.resize`, and the boxes.
 
         Those are x1 y1 x2 y2 in its pixels, cut off at its edges. Where the clip reaches beyond the
-        video, the first or last frame repeats. VideoError if nothing can be decoded there.
+        video, the first or last frame repeats. With `cache`, a folder, frames are decoded once and
+        kept there. VideoError if nothing can be decoded there.
         """
-        plan = around(self.frame.time, prepare, self.source.fps)
-        (frames,) = self.source.clips([plan], prepare)
+        frames = self._frames(prepare) if cache is None else self._kept(prepare, cache)
         height, width = frames.shape[1:3]
         scale = np.tile((width, height), 2)
         return frames, (np.clip(self.boxes, 0, 1) * scale).astype(np.float32)
+
+    def _frames(self, prepare: Input) -> Image:
+        plan = around(self.frame.time, prepare, self.source.fps)
+        return self.source.clips([plan], prepare)[0]
+
+    def _kept(self, prepare: Input, cache: Path) -> Image:
+        """The frames in a file named by all that they depend on."""
+        _, picks = around(self.frame.time, prepare, self.source.fps)
+        key = [*Stamp.of(self.source.video), *picks.times, prepare.resize, prepare.interpolation]
+        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+        kept = make_folder(cache) / f"{name}.npy"
+        if not kept.is_file():
+            with whole_file(kept) as path:
+                np.save(path, self._frames(prepare))
+        found: Image = np.load(kept)
+        return found
 
     def picture(self, prepare: Input) -> Image:
         """The frame in the middle of that clip, H W 3, as large as it is."""

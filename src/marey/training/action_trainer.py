@@ -59,15 +59,22 @@ class TrainKeys(Dataset[Any]):
     """Clips and boxes changed alike at random, and what those do, by the key (epoch, sample)."""
 
     def __init__(
-        self, clips: Sequence[KeyClip], prepare: Input, augment: Augment, *, seed: int
+        self,
+        clips: Sequence[KeyClip],
+        prepare: Input,
+        augment: Augment,
+        *,
+        seed: int,
+        cache: Path | None = None,
     ) -> None:
-        self.clips, self.prepare, self.augment, self.seed = clips, prepare, augment, seed
+        self.clips, self.prepare, self.cache = clips, prepare, cache
+        self.augment, self.seed = augment, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor] | MareyError:
         epoch, index = key
         clip, size = self.clips[index], self.prepare.size
         try:
-            frames, boxes = map(torch.from_numpy, clip.look(self.prepare))
+            frames, boxes = map(torch.from_numpy, clip.look(self.prepare, self.cache))
         except MareyError as error:
             return error
         rng = Random(f"{self.seed}/{epoch}/{index}")
@@ -80,15 +87,15 @@ class TrainKeys(Dataset[Any]):
 class KeyViews(Dataset[Any]):
     """Whole pictures, as networks judge them in use, by number."""
 
-    def __init__(self, clips: Sequence[KeyClip], prepare: Input) -> None:
-        self.clips, self.prepare = clips, prepare
+    def __init__(self, clips: Sequence[KeyClip], prepare: Input, cache: Path | None = None) -> None:
+        self.clips, self.prepare, self.cache = clips, prepare, cache
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> View | MareyError:
         try:
-            frames, boxes = map(torch.from_numpy, self.clips[index].look(self.prepare))
+            frames, boxes = map(torch.from_numpy, self.clips[index].look(self.prepare, self.cache))
         except MareyError as error:
             return error
         return View(frames, boxes, index)
@@ -144,10 +151,15 @@ class ActionTrainer(Trainer[KeyClip]):
         super().__init__(net, recipe, sides, out, record, identity)
 
     def _samples(self, sources: Sequence[KeyClip], augment: Augment) -> Dataset[Any]:
-        return TrainKeys(sources, self.net.input, augment, seed=self.recipe.seed)
+        how: dict[str, Any] = {"seed": self.recipe.seed, "cache": self._cache}
+        return TrainKeys(sources, self.net.input, augment, **how)
 
     def _views(self, sources: Sequence[KeyClip]) -> Dataset[Any]:
-        return KeyViews(sources, self.net.input)
+        return KeyViews(sources, self.net.input, self._cache)
+
+    @property
+    def _cache(self) -> Path | None:
+        return None if self.recipe.cache is None else Path(self.recipe.cache)
 
     _collate = staticmethod(together)
     _collate_views = staticmethod(apart)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from marey.data.ava import ActionBoxes, AvaFiles, write_boxes
 from marey.data.formats import listed
 from marey.data.key_frames import KeyClip, MarkedActions, scored, told_of_ends
-from marey.errors import DataError, MareyError, ModelError, RecipeError
+from marey.errors import DataError, MareyError, ModelError
 from marey.files import make_folder
 from marey.models._checkpoint import read_config
 from marey.models._registry import is_folder, takes_boxes
@@ -65,7 +65,8 @@ def train_actions(
     """
     require_train_extra()
     recipe = replace(recipe or Recipe(), model=os.fspath(model))
-    _refuse(recipe)
+    if not takes_boxes(recipe.model):
+        raise _no_boxes(recipe.model)
     out = make_folder(out)
     is_begun(out, resume=resume)  # said before videos are looked for
     marked = MarkedActions.read(data, folder=videos, classes=classes, skip=skip)
@@ -76,7 +77,8 @@ def train_actions(
     warnings = [*told, *marked.warnings, *(val.warnings if validation and val else ()), *warnings]
     warnings += _told(train, net.input)
     hashes = " ".join(side.data_hash() for side in (train, val) if side)
-    identity = identity_of(net, recipe, hashes)
+    # What a cache holds are the same frames.
+    identity = identity_of(net, recipe.replace({"cache": ""}), hashes)
     if marked.judged is marked.actions:  # of its own, by which `evaluate` knows them
         identity["actions"] = [list(action) for action in sorted(marked.actions.items())]
 
@@ -232,13 +234,6 @@ def _own_actions(model: AnyPath) -> dict[int, str] | None:
         return None
     pairs = read_config(Path(model)).extra.get("actions")
     return None if pairs is None else {int(number): str(name) for number, name in pairs}
-
-
-def _refuse(recipe: Recipe) -> None:
-    if not takes_boxes(recipe.model):
-        raise _no_boxes(recipe.model)
-    if recipe.cache is not None:
-        raise RecipeError("cache is for clips of whole samples", do="Leave it out for actions.")
 
 
 def _no_boxes(model: AnyPath) -> ModelError:
