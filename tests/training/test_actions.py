@@ -118,6 +118,16 @@ def test_what_was_learnt_says_who_does_what_in_a_new_video(made: Made, tmp_path:
         (box,) = [k for k, box in enumerate(BOXES) if abs(box[0] - track.boxes[0, 0]) < 3]
         does_it = {event.label for event in report.events if event.actor == track.id}
         assert does_it == {does(5 + 16, box)}
+    marked = tmp_path / "tubes.csv"
+    every = [f"new,{k / toy.FPS:.3f},{line}" for k in range(FRAMES) for line in _who(5 + 16)]
+    marked.write_text("\n".join(every))
+    measured = marey.evaluate_tubes([report], marked)
+    assert (measured.at(0.2), measured.at(0.5), measured.warnings) == (1, 1, ())
+
+
+def _who(video: int) -> list[str]:
+    """The lines of a video's first key frame, from the box on."""
+    return [line.split(",", 2)[2] for line in lines(video)[: len(BOXES)]]
 
 
 # An epoch is four steps and six looks to validate.
@@ -276,6 +286,7 @@ def test_a_file_of_its_own_may_validate(made: Made, tmp_path: Path) -> None:
     val.write_text("\n".join(lines(7)))
     run = train(made.table, tmp_path / "run", SHORT, videos=made.videos, validation=val)
     assert (run.out / "val.csv").read_text().count("\n") == len(lines(7))
+    assert run.warnings[-1] == "videos that are learnt from and validate, too: 1"
     assert (run.out / "train.csv").read_text().count("\n") == 8 * len(lines(7))
     val.write_text("7,1,0,0,1,1,9\n".replace(",9", ",2"))
     listed = tmp_path / "list.pbtxt"

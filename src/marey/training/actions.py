@@ -32,6 +32,7 @@ from marey.training.extras import require_train_extra
 from marey.training.loop import Run, carry_out, identity_of, made_to_learn, starting_net
 from marey.training.recipe import Recipe
 from marey.training.state import is_begun
+from marey.types import Input
 
 SURE = 0.5
 """Score of a person that a detector has found, from which on somebody is there."""
@@ -74,8 +75,9 @@ def train_actions(
     net, told = starting_net(recipe, marked.labels)
     recipe, warnings = made_to_learn(net, recipe, marked.labels)
     net.multilabel = True
-    warnings = [*told, *marked.warnings, *(val.warnings if validation and val else ()), *warnings]
-    warnings += _told(train, net.input)
+    warnings = [*told, *marked.warnings, *warnings, *_told(train, net.input)]
+    if validation is not None and val is not None:
+        warnings += _told_of_validation(train, val)
     hashes = " ".join(side.data_hash() for side in (train, val) if side)
     # What a cache holds are the same frames.
     identity = identity_of(net, recipe.replace({"cache": ""}), hashes)
@@ -220,12 +222,20 @@ def _sides(
     return train, val
 
 
-def _told(train: MarkedActions, prepare: Any) -> list[str]:
+def _told(train: MarkedActions, prepare: Input) -> list[str]:
     """What a person should know of what is learnt from."""
     taught = set(train.boxes.actions.tolist())
     absent = [name for number, name in sorted(train.actions.items()) if number not in taught]
     told = [f"actions that no line teaches: {listed(absent)}"] if absent else []
     return [*told, *told_of_ends(train.clips(train.labels), prepare)]
+
+
+def _told_of_validation(train: MarkedActions, val: MarkedActions) -> list[str]:
+    """What a person should know of a file of its own that validates."""
+    told = [f"{val.path.name}: {warning}" for warning in val.warnings]
+    paths = [{video.path for video in side.videos.values()} for side in (train, val)]
+    both = len(paths[0] & paths[1])
+    return told + ([f"videos that are learnt from and validate, too: {both}"] if both else [])
 
 
 def _own_actions(model: AnyPath) -> dict[int, str] | None:

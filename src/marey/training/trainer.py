@@ -87,7 +87,10 @@ class Trainer(ABC, Generic[S]):
     def _collate(items: list[Any]) -> Batch | MareyError:
         """What is learnt from in one step; or the first error in it."""
 
-    _collate_views = _collate
+    @staticmethod
+    @abstractmethod
+    def _collate_views(items: list[Any]) -> Batch | MareyError:
+        """What is looked at together in a validation; or the first error in it."""
 
     @abstractmethod
     def _loss(self, batch: Batch) -> Tensor:
