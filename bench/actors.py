@@ -125,7 +125,7 @@ def page(costs: Sequence[Cost], seconds: float, minutes: float) -> str:
         machine=f"{machine.cores} cores of {machine.cpu}",
         minutes=f"{minutes:.0f}",
         seconds=seconds,
-        rows="".join(f"| {' | '.join(cost.cells)} |\n" for cost in costs),
+        rows="".join(f"| `{cost.name}` | {' | '.join(cost.cells[1:])} |\n" for cost in costs),
         growth="\n".join(f"* {growth(rows)}" for rows in by_name),
     )
 

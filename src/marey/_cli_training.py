@@ -179,7 +179,8 @@ def _evaluate_actions(
     else:
         from marey.training.action_metrics import evaluate_actions
 
-        only_for("a network (-m)", **of_network)
+        options = {"output" if key == "out" else key: said for key, said in of_network.items()}
+        only_for("a network (-m)", **options)
         ours = needed(actions, "--actions, --tracks or --model")
         judged = evaluate_actions(ours, data, excluded=excluded, actions=classes)
         warn(ours, judged.warnings)

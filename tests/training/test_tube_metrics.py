@@ -14,6 +14,7 @@ from commands import Marey
 import marey
 from marey.data.ava import AvaFiles
 from marey.errors import DataError
+from marey.outputs.table import tubes as drawn
 from marey.training.tube_metrics import (
     IOUS,
     Tube,
@@ -210,6 +211,9 @@ def test_reports_are_measured_against_lines(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
     marey.write(report(EVENTS), found)
     assert evaluate_tubes(found, path) == result
+    table = drawn(result.to_dict())
+    assert list(table.columns[0].cells) == ["lie", "talk", "sit", "mean"]
+    assert list(table.columns[3].cells) == ["100.0 %", "100.0 %", "66.7 %", "88.9 %"]
     other = replace(EVENTS[0], label="fly"), replace(EVENTS[0], actor=None)
     told = evaluate_tubes(
         [report([*EVENTS, *other]), report([], "b.mp4")],

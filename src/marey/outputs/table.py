@@ -269,7 +269,8 @@ _IOUS = (0.2, 0.5, 0.75)
 
 def tubes(row: Mapping[str, Any]) -> Table:
     """An evaluation of tubes: average precision by action and overlap, best first, and means."""
-    table = Table(title=f"video mAP in {row['videos']} videos")
+    count = row["videos"]
+    table = Table(title=f"video mAP in {count} video" + "s" * (count != 1))
     table.caption = f"video mAP {_percent(row['strict'])} over IoU 0.5 to 0.95"
     table.add_column("action")
     places = [row["ious"].index(iou) for iou in _IOUS]
