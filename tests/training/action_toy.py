@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 import marey.models._registry as registry
@@ -115,8 +114,3 @@ def register() -> None:
     registry._entries()
     registry._ENTRIES.pop("tiny_boxes", None)
     registry.register(PREPARE, classes=2, paper="", reference="", boxes=True)(tiny_boxes)
-
-
-def create(seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    return registry.create_model("tiny_boxes", classes=ACTIONS)

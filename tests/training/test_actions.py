@@ -20,7 +20,8 @@ from marey.boxes import Detections
 from marey.errors import DataError, ModelError, RecipeError
 from marey.models import _registry as registry
 from marey.models._checkpoint import read_config
-from marey.models._registry import create_model, load_checkpoint, takes_boxes
+from marey.models._create import create_model, load_checkpoint
+from marey.models._registry import takes_boxes
 from marey.runtime.roi import RoiRuntime, compile_actions
 from marey.training import actions
 from marey.training.action_metrics import evaluate_actions

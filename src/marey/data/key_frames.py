@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from marey.boxes import inside
 from marey.data.annotations import left_out
 from marey.data.ava import ActionBoxes, AvaFiles, KeyFrame, Known, evaluated, write_boxes
 from marey.data.event_checks import VideoFinder
@@ -48,7 +49,7 @@ class KeyClip:
         frames = self._frames(prepare) if cache is None else self._kept(prepare, cache)
         height, width = frames.shape[1:3]
         scale = np.tile((width, height), 2)
-        return frames, (np.clip(self.boxes, 0, 1) * scale).astype(np.float32)
+        return frames, (inside(self.boxes, 1, 1) * scale).astype(np.float32)
 
     def _frames(self, prepare: Input) -> Image:
         plan = around(self.frame.time, prepare, self.source.fps)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from marey.boxes import inside
 from marey.data.ava import ActionBoxes, AvaFiles, write_boxes
 from marey.data.formats import listed
 from marey.data.key_frames import KeyClip, MarkedActions, scored, told_of_ends
@@ -192,7 +193,7 @@ def _people(
     person = np.array([label == "person" for label in found.labels], bool)
     boxes = found.boxes[person & (found.scores >= SURE)].astype(np.float64)
     height, width = picture.shape[:2]
-    boxes = np.clip(boxes / np.tile((width, height), 2), 0, 1)
+    boxes = inside(boxes / np.tile((width, height), 2), 1, 1)
     boxes = boxes[(boxes[:, :2] < boxes[:, 2:]).all(1)]
     clip = replace(clip, boxes=boxes)
     return clip, (boxes * np.tile(size[::-1], 2)).astype(np.float32)
