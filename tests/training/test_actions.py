@@ -303,8 +303,9 @@ def test_others_are_refused(made: Made, tmp_path: Path) -> None:
     for name in ("r3d_18", "efficientnet_lite0.in1k"):
         with pytest.raises(ModelError, match=f"{name}: judges clips, not boxes in them"):
             train_actions(name, made.table, SHORT, out=tmp_path / "run")
-    with pytest.raises(ModelError, match="judges clips"):
-        evaluate_action_network("efficientnet_lite0.in1k", made.table)
+    for name in ("efficientnet_lite0.in1k", "net.onnx"):
+        with pytest.raises(ModelError, match="judges clips"):
+            evaluate_action_network(name, made.table)
 
 
 def test_the_command(made: Made, marey: Marey, tmp_path: Path) -> None:

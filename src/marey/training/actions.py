@@ -23,6 +23,7 @@ from marey.errors import DataError, MareyError, ModelError
 from marey.files import make_folder
 from marey.models._checkpoint import read_config
 from marey.models._registry import is_folder, takes_boxes
+from marey.runtime import FILES
 from marey.runtime.detector import Detector, make_detector
 from marey.runtime.roi import RoiRuntime, compile_actions
 from marey.tasks.classify import sigmoid
@@ -115,14 +116,15 @@ def evaluate_action_network(
     action; ModelError if it takes no boxes; VideoError for what cannot be decoded.
     """
     require_train_extra()
-    runtime = compile_actions(model, precision="f32")
-    if not isinstance(runtime, RoiRuntime):
+    if Path(model).suffix in FILES or not takes_boxes(model):
         raise _no_boxes(model)
     files = AvaFiles()
     left_out = files.excluded(Path(excluded)) if excluded else frozenset()
     files.check()
     wanted = classes or _own_actions(model)
     marked = MarkedActions.read(data, folder=videos, classes=wanted, skip=skip)
+    runtime = compile_actions(model, precision="f32")
+    assert isinstance(runtime, RoiRuntime)
     labels = runtime.labels or ()
     unknown = [name for name in marked.judged.values() if name not in labels]
     if unknown:
