@@ -38,6 +38,7 @@ from marey.training.detector import HEAD, evaluate_detector, train_detector
 from marey.training.event_metrics import (
     EventMetrics,
     by_label,
+    in_time,
     match,
     measure_events,
 )
@@ -150,7 +151,7 @@ def f1(found: Found, truth: Mapping[str, tuple[Event, ...]]) -> float:
     """Of what a person is told, at tIoU 0.5, all labels together."""
     marked = by_label(truth)
     right = sum(
-        int(match(events, marked.get(label, []), (0.5,)).right.sum())
+        int(match(events, marked.get(label, []), (0.5,), in_time).right.sum())
         for label, events in by_label(found).items()
     )
     return 2 * right / (sum(map(len, found.values())) + sum(map(len, truth.values())))

@@ -39,9 +39,11 @@ _PUBLIC = {
     "Recipe": "marey.training.recipe",
     "train": "marey.training.loop",
     "evaluate": "marey.training.evaluate",
+    "train_actions": "marey.training.actions",
     "train_detector": "marey.training.detector",
     "evaluate_detector": "marey.training.detector",
     "evaluate_tracks": "marey.training.track_metrics",
+    "evaluate_tubes": "marey.training.tube_metrics",
     "TemporalRecipe": "marey.training.temporal_recipe",
     "export": "marey.export",
     "bench": "marey.benchmark.run",
@@ -93,12 +95,14 @@ if TYPE_CHECKING:
     from marey.tasks.many import classify_all
     from marey.tasks.track import track
     from marey.tasks.watch import SaveClips, watch
+    from marey.training.actions import train_actions
     from marey.training.detector import evaluate_detector, train_detector
     from marey.training.evaluate import evaluate
     from marey.training.loop import train
     from marey.training.recipe import Recipe
     from marey.training.temporal_recipe import TemporalRecipe
     from marey.training.track_metrics import evaluate_tracks
+    from marey.training.tube_metrics import evaluate_tubes
     from marey.types import Event, Input, Report, Track, Video
     from marey.video.read import Limits, open_video
     from marey.video.windows import windows

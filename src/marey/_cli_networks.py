@@ -1,30 +1,21 @@
-"""The verbs about networks: list, show, train, measure, export, time them."""
+"""The verbs about networks: list, show, export, time them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from marey._options import (
-    Cache,
-    Data,
     ModelName,
-    Skip,
-    Stride,
     Threads,
-    Window,
 )
 from marey.console import (
     Failures,
     emit,
-    needed,
-    only_for,
-    settings_from,
-    views_from,
     waiting,
     warn,
 )
@@ -63,143 +54,6 @@ def show(
     row = asdict(model_info(model))
     row["stages"] = [asdict(stage) for stage in model_flow(model)]
     emit(row, partial(network, row))
-
-
-@app.command()
-def train(
-    data: Data,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Recipe, a TOML file.", show_default=False)
-    ] = None,
-    task: Annotated[
-        Literal["classify", "detect"],
-        typer.Option(help="What to learn: labels of clips, or events in videos."),
-    ] = "classify",
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Network to begin with (default: the recipe's)."),
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
-        "runs/train"
-    ),
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value over the recipe's.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
-    window: Window = None,
-    stride: Stride = None,
-    cache: Cache = None,
-    skip: Skip = False,
-) -> None:
-    """Train a network on your own clips, or a detector of events in videos."""
-    from marey.outputs.table import properties
-
-    settings = settings_from(changes)
-    if task == "detect":
-        from marey.training.detector import train_detector
-        from marey.training.temporal_recipe import TemporalRecipe
-
-        keys = TemporalRecipe() if recipe is None else TemporalRecipe.read(recipe)
-        run = train_detector(
-            needed(model, "--model"),
-            data,
-            keys.replace(settings),
-            out=output,
-            window=window,
-            stride=stride,
-            cache=cache,
-            skip=skip,
-            resume=resume,
-        )
-    else:
-        from marey.training.loop import train_from
-        from marey.training.recipe import Recipe
-
-        only_for("--task detect", window=window, stride=stride, cache=cache, skip=skip)
-        if model is not None:
-            settings["model"] = model
-        clips = Recipe.read(needed(recipe, "--recipe")).replace(settings)
-        run = train_from(data, clips, out=output, resume=resume)
-    warn(output, run.warnings)
-    row = {"best": str(run.best), "last": str(run.last), "metrics": dict(run.metrics)}
-    emit(row, partial(properties, row))
-
-
-@app.command()
-def evaluate(
-    data: Data,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="As for classify, or a trained detector.")
-    ] = None,
-    task: Annotated[
-        Literal["actions", "track"] | None,
-        typer.Option(help="DATA is the truth: AVA's for --actions, MOT's for --tracks."),
-    ] = None,
-    actions: Annotated[
-        Path | None, typer.Option(help="For task actions: boxes with scores, AVA's CSV.")
-    ] = None,
-    excluded: Annotated[
-        Path | None, typer.Option(help="For task actions: AVA's CSV of times not to judge.")
-    ] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="For task actions: a .pbtxt of them (default: AVA's 60).")
-    ] = None,
-    tracks: Annotated[
-        Path | None, typer.Option(help="For task track: a report, .json, or MOT's text.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    views: Annotated[
-        str | None, typer.Option(help="Clips in time x crops in space, as 10x3 (default: model's).")
-    ] = None,
-    cache: Cache = None,
-    skip: Skip = False,
-) -> None:
-    """Measure a network on labelled clips, a detector of events, boxes with actions, or tracks."""
-    from marey.outputs.table import accuracy, acting, agreement, tracking
-    from marey.runtime.temporal import is_head
-
-    if task is not None:
-        other = {"model": model, "split": split, "views": views, "cache": cache, "skip": skip}
-        only_for("networks", **other)
-    if task != "actions":
-        only_for("--task actions", actions=actions, excluded=excluded, classes=classes)
-    if task != "track":
-        only_for("--task track", tracks=tracks)
-    if task == "actions":
-        from marey.training.action_metrics import evaluate_actions
-
-        ours = needed(actions, "--actions")
-        judged = evaluate_actions(ours, data, excluded=excluded, actions=classes)
-        warn(ours, judged.warnings)
-        row = judged.to_dict()
-        emit(row, partial(acting, row))
-        return
-    if task == "track":
-        from marey.training.track_metrics import evaluate_tracks
-
-        measured = evaluate_tracks(needed(tracks, "--tracks"), data)
-        warn(data, measured.warnings)
-        row = measured.to_dict()
-        emit(row, partial(tracking, row))
-        return
-    model = needed(model, "--model")
-    if is_head(model):
-        from marey.training.detector import evaluate_detector
-
-        only_for("labelled clips", views=views)
-        found = evaluate_detector(model, data, split=split, cache=cache, skip=skip)
-        warn(data, found.warnings)
-        row = found.to_dict()
-        emit(row, partial(agreement, row))
-        return
-    from marey.training.evaluate import evaluate as run
-
-    only_for("detectors", cache=cache, skip=skip)
-    result = run(model, data, split=split, views=views_from(views))
-    warn(data, result.warnings)
-    row = result.to_dict()
-    emit(row, partial(accuracy, row))
-    raise typer.Exit(1 if result.unreadable else 0)
 
 
 @app.command()

@@ -49,7 +49,7 @@ Data = Annotated[
     Path,
     typer.Argument(
         help="Folder with a folder a class, or CSV; for detectors CSV or ActivityNet's JSON; "
-        "for tracks MOT's text.",
+        "for actions AVA's lines; for tracks MOT's text.",
         show_default=False,
     ),
 ]
@@ -61,5 +61,11 @@ Cache = Annotated[
     typer.Option(help="Detectors: folder where features are kept (default: marey's cache)."),
 ]
 Skip = Annotated[
-    bool, typer.Option("--skip", help="Detectors: leave out videos that cannot be read.")
+    bool, typer.Option("--skip", help="Detectors, actions: leave out videos that cannot be read.")
+]
+VideoFolder = Annotated[
+    Path | None, typer.Option(help="Actions: folder of the videos (default: DATA's own).")
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Actions: a .pbtxt of those that count (default: AVA's).")
 ]

@@ -38,7 +38,12 @@ NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
 
 def box_iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
     """Intersection over union of each of `boxes` (N 4) with each of `others` (M 4), N M."""
-    one, two = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
+    return paired_iou(boxes[:, None], others[None])
+
+
+def paired_iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of boxes (… 4) with those in the same place of `others`, …."""
+    one, two = boxes.astype(np.float64), others.astype(np.float64)
     low, high = np.maximum(one[..., :2], two[..., :2]), np.minimum(one[..., 2:], two[..., 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     both = _area(one) + _area(two) - common

@@ -18,6 +18,7 @@ import typer
 from marey import __version__
 from marey._cli_networks import app as networks
 from marey._cli_track import app as tracking
+from marey._cli_training import app as training
 from marey._options import (
     Background,
     Decode,
@@ -329,6 +330,7 @@ def check(videos: Videos) -> None:
 
 app.add_typer(tracking)
 app.add_typer(networks)
+app.add_typer(training)
 
 
 def main() -> None:

@@ -186,13 +186,13 @@ def test_every_bad_line_of_all_files_is_told_at_once(tmp_path: Path) -> None:
     assert "11 lines cannot be used" in lines[0]
     where = [re.sub(r".*/(\w+\.\w+)(?:, line (\d+))?:.*", r"\1 \2", line) for line in lines[1:]]
     assert where == [
-        *("found.csv 2", "found.csv 3"),
+        *("list.pbtxt ", "found.csv 2", "found.csv 3"),
         *(f"marked.csv {number}" for number in range(2, 9)),
-        *("out.csv 1", "list.pbtxt "),
+        "out.csv 1",
     ]
-    assert "the score is 'nan'; give a number" in lines[1]
-    assert "x1, y1, x2, y2 as shares of the picture's size" in lines[6]
-    assert "has no area" in lines[7]
+    assert "the score is 'nan'; give a number" in lines[2]
+    assert "x1, y1, x2, y2 as shares of the picture's size" in lines[7]
+    assert "has no area" in lines[8]
 
 
 def test_nothing_to_compare_with_is_an_error(tmp_path: Path) -> None:

@@ -29,13 +29,24 @@ class Augment:
 
     def __call__(self, clip: Tensor, size: tuple[int, int], rng: Random) -> Tensor:
         """A changed clip, uint8 T H W 3 to T h w 3 with (h, w) = `size`; all chance is `rng`'s."""
+        return self.with_boxes(clip, torch.zeros(0, 4), size, rng)[0]
+
+    def with_boxes(
+        self, clip: Tensor, boxes: Tensor, size: tuple[int, int], rng: Random
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and where `boxes` are then, B 4 (x1 y1 x2 y2 in pixels), also beyond it."""
         video = tv_tensors.Video(clip.permute(0, 3, 1, 2))
+        shape = clip.shape[1], clip.shape[2]
+        where = tv_tensors.BoundingBoxes(
+            boxes, format="XYXY", canvas_size=shape, clamping_mode=None
+        )
         # The transforms draw from torch's global generator. It is borrowed and given back, so that
         # a clip depends on `rng` alone and nothing else depends on the clip.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(rng.getrandbits(62))
-            changed: Tensor = self._transform(size)(video)
-        return changed.as_subclass(Tensor).permute(0, 2, 3, 1).contiguous()
+            changed, moved = self._transform(size)(video, where)
+        frames = changed.as_subclass(Tensor).permute(0, 2, 3, 1).contiguous()
+        return frames, moved.as_subclass(Tensor)
 
     def _transform(self, size: tuple[int, int]) -> v2.Transform:
         steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=self.crop, antialias=True)]

@@ -4,24 +4,41 @@ Gu et al., "AVA: A Video Dataset of Spatio-temporally Localized Atomic Visual Ac
 arXiv 1705.08421. A line is `video,time,x1,y1,x2,y2,action`, without a header: seconds, corners as
 shares of the picture's width and height, the number of the action; and, where people have marked
 it, an eighth cell with the number of the person, or where a network has found it, its score.
+
+Ours besides: an action may stand there by its name. Files that know no other actions than those of
+their own lines have them numbered from 1 on, by their alphabet (`AvaFiles.named`).
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marey.data.event_files import Problem
-from marey.errors import DataError
+from marey.boxes import visible
+from marey.data._ava_lines import (
+    LineError,
+    Problem,
+    as_number,
+    corners,
+    finite,
+    moment,
+    read_text,
+    whole,
+)
+from marey.errors import DataError, MareyError
+from marey.files import whole_file
 from marey.models._labels import ava
+from marey.types import Video
 
 EVALUATED = (
     *(1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 20, 22, 24, 26, 27, 28, 29, 30, 34),
@@ -32,7 +49,10 @@ EVALUATED = (
 
 T = TypeVar("T")
 
-_SLACK = 0.5  # of a picture's size, by which a box may reach beyond it; more are pixels
+NONE: Mapping[int, str] = MappingProxyType({})
+"""No names of actions are known."""
+
+_EARLY = 1e-3  # seconds; times of three decimals are not before the frame that they name
 
 
 class KeyFrame(NamedTuple):
@@ -40,6 +60,11 @@ class KeyFrame(NamedTuple):
 
     video: str
     milliseconds: int
+
+    @property
+    def time(self) -> float:
+        """Seconds."""
+        return self.milliseconds / 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,33 +95,83 @@ class ActionBoxes:
         )
 
 
+class Known:
+    """The videos that lines name, each looked for once by `find`; VideoError for another.
+
+    With `skip`, lines of videos that `find` has not are left out; why stands in `absent`.
+    """
+
+    def __init__(self, find: Callable[[str], Video], *, skip: bool = False) -> None:
+        self._find, self._skip = find, skip
+        self.videos: dict[str, Video] = {}
+        self.absent: dict[str, str] = {}
+
+    def __call__(self, frame: KeyFrame) -> bool:
+        """Whether its line is to be used; an error of the line if it cannot be."""
+        name = frame.video
+        if name not in self.videos and name not in self.absent:
+            try:
+                self.videos[name] = self._find(name)
+            except MareyError as error:
+                self.absent[name] = error.what if error.where is None else str(error)
+        if name in self.absent:
+            if self._skip:
+                return False
+            do = "mend its name or leave it out"
+            raise LineError(self.absent[name].rstrip("."), do, of_all=name)
+        video = self.videos[name]
+        end = math.inf if video.end is None else video.end
+        if not video.start - _EARLY <= frame.time < end:
+            span = f"the video lasts from {video.start:g} to {end:g} s"
+            do = "times are seconds on the video's own clock: mend them"
+            raise LineError(f"the key frame at {frame.time:g} s is outside; {span}", do)
+        return True
+
+
 class AvaFiles:
     """Reads AVA's files one after the other; `check` tells of every line that cannot be used."""
 
     def __init__(self) -> None:
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
 
-    def marked(self, path: Path) -> ActionBoxes:
-        """What people have marked: the eighth cell, which may be left out, is the person."""
-        return self._boxes(path, lambda cell: (1.0, _number(cell, "person") if cell else -1))
+    def marked(
+        self, path: Path, actions: Mapping[int, str] = NONE, known: Known | None = None
+    ) -> ActionBoxes:
+        """What people have marked: the eighth cell, which may be left out, is the person.
 
-    def found(self, path: Path) -> ActionBoxes:
+        Actions may be told by their names in `actions`. With `known`, lines are of its videos.
+        """
+
+        def person(cell: str) -> tuple[float, int]:
+            return 1.0, whole(cell, "person") if cell else -1
+
+        return self._boxes(path, person, actions, known)
+
+    def found(self, path: Path, actions: Mapping[int, str] = NONE) -> ActionBoxes:
         """What a network has found: the eighth cell is its score, 1 where it is left out."""
-        return self._boxes(path, lambda cell: (_score(cell) if cell else 1.0, -1))
+        return self._boxes(path, lambda cell: (finite(cell) if cell else 1.0, -1), actions)
+
+    def named(self, path: Path) -> dict[int, str]:
+        """The actions that stand in a file by their names, numbered; none if one has a number."""
+        rows = AvaFiles()._lines(path, lambda cells: cells)  # others tell what is wrong with them
+        cells = {row[6] for row in rows if len(row) > 6 and row[6]}
+        if any(not math.isnan(as_number(cell)) for cell in cells):
+            return {}
+        return dict(enumerate(sorted(cells), 1))
 
     def excluded(self, path: Path) -> frozenset[KeyFrame]:
         """Key frames that are not judged, `video,time`."""
 
         def one(cells: Sequence[str]) -> KeyFrame:
             if len(cells) != 2:
-                raise _LineError(f"has {len(cells)} cells", "write video,time")
-            return _key_frame(*cells)
+                raise LineError(f"has {len(cells)} cells", "write video,time")
+            return KeyFrame(*moment(*cells))
 
         return frozenset(self._lines(path, one))
 
     def actions(self, path: Path) -> dict[int, str]:
         """Names by number from a list of actions, `.pbtxt`: items with `name` and `id`."""
-        text = _text(path)
+        text = read_text(path)
         found = {
             int(number): name
             for item in re.findall(r"(?:item|label)\s*\{(.*?)\}", text, re.DOTALL)
@@ -104,104 +179,92 @@ class AvaFiles:
             for number in re.findall(r"\b(?:label_)?id:\s*(\d+)", item)
         }
         if not found:
-            self._problems.append(f'{path}: names no action; write item {{ name: "sit" id: 11 }}')
+            do = 'write item { name: "sit" id: 11 }'
+            self._problems.append(Problem(str(path), "names no action", do))
         return found
 
     def check(self) -> None:
         """DataError, if there was a line that cannot be used."""
         if self._problems:
-            told = "\n  ".join(self._problems)
+            told = "\n  ".join(map(str, self._problems))
+            lines = sum(problem.lines for problem in self._problems)
             raise DataError(
-                f"{len(self._problems)} lines cannot be used:\n  {told}",
+                f"{lines} lines cannot be used:\n  {told}",
                 do="Mend them; nothing was computed.",
             )
 
-    def _boxes(self, path: Path, last: Callable[[str], tuple[float, int]]) -> ActionBoxes:
-        def one(cells: Sequence[str]) -> tuple[KeyFrame, list[float], int, float, int]:
+    def _boxes(
+        self,
+        path: Path,
+        last: Callable[[str], tuple[float, int]],
+        actions: Mapping[int, str],
+        known: Known | None = None,
+    ) -> ActionBoxes:
+        numbers = {name: number for number, name in actions.items()}
+
+        def one(cells: Sequence[str]) -> tuple[KeyFrame, list[float], int, float, int] | None:
             if len(cells) not in (7, 8):
                 do = "write video,time,x1,y1,x2,y2,action and person or score"
-                raise _LineError(f"has {len(cells)} cells", do)
-            frame, box = _key_frame(*cells[:2]), _box(cells[2:6])
-            return frame, box, _number(cells[6], "action"), *last(cells[7] if cells[7:] else "")
+                raise LineError(f"has {len(cells)} cells", do)
+            frame, box = KeyFrame(*moment(*cells[:2])), corners(cells[2:6])
+            action = numbers.get(cells[6]) or whole(cells[6], "action")
+            row = frame, box, action, *last(cells[7] if cells[7:] else "")
+            if known is None:
+                return row
+            if not visible(np.array([box]), 1, 1).all():
+                what = f"the box {', '.join(cells[2:6])} has nothing of the picture"
+                raise LineError(what, "give shares of its size, from 0 to 1")
+            return row if known(frame) else None
 
-        rows = list(self._lines(path, one))
-        frames, boxes, actions, scores, people = zip(*rows, strict=True) if rows else ((),) * 5
+        rows = [row for row in self._lines(path, one) if row is not None]
+        frames, boxes, found, scores, people = zip(*rows, strict=True) if rows else ((),) * 5
         return ActionBoxes(
             frames,
             np.array(boxes, np.float64).reshape(-1, 4),
-            np.array(actions, np.int64),
+            np.array(found, np.int64),
             np.array(scores, np.float64),
             np.array(people, np.int64),
         )
 
     def _lines(self, path: Path, one: Callable[[Sequence[str]], T]) -> Iterator[T]:
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        missing: dict[str, Problem] = {}
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             if not line.strip():
                 continue
             try:
                 yield one([cell.strip() for cell in next(csv.reader([line]))])
-            except (_LineError, csv.Error) as error:
-                do = getattr(error, "do", "write plain CSV")
-                self._problems.append(f"{path}, {Problem(f'line {number}', str(error), do)}")
+            except (LineError, csv.Error) as error:
+                do, video = getattr(error, "do", "write plain CSV"), getattr(error, "of_all", "")
+                if video in missing:
+                    missing[video].lines += 1
+                    continue
+                problem = Problem(f"{path}, line {number}", str(error), do)
+                self._problems.append(problem)
+                if video:
+                    missing[video] = problem
+
+
+def write_boxes(
+    boxes: ActionBoxes,
+    path: str | os.PathLike[str],
+    names: Mapping[int, str] = NONE,
+    *,
+    found: bool,
+) -> None:
+    """Write the lines that `AvaFiles` reads, with scores or with people; actions by `names`."""
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        for k, (video, milliseconds) in enumerate(boxes.frames):
+            seconds, rest = divmod(milliseconds, 1000)
+            time = f"{seconds:04d}" if rest == 0 else f"{milliseconds / 1000:.3f}"
+            action: Any = boxes.actions[k].item()
+            person = boxes.people[k] if boxes.people[k] >= 0 else ""
+            last = f"{boxes.scores[k]:.6g}" if found else person
+            box = (f"{corner:.6g}" for corner in boxes.boxes[k])
+            table.writerow((video, time, *box, names.get(action, action), last))
 
 
 def evaluated() -> Mapping[int, str]:
     """The names of the actions that AVA is evaluated on, by their numbers."""
     names = ava()
     return {number: names[number - 1] for number in EVALUATED}
-
-
-class _LineError(Exception):
-    """A line that cannot be used."""
-
-    def __init__(self, what: str, do: str) -> None:
-        super().__init__(what)
-        self.do = do
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is no text in UTF-8"
-        raise DataError(
-            f"cannot be read ({why})", where=path, do="Give a file as AVA has it."
-        ) from error
-
-
-def _float(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def _key_frame(video: str, time: str) -> KeyFrame:
-    seconds = _float(time)
-    if not video or not 0 <= seconds < math.inf:
-        raise _LineError(f"the key frame is {video!r} at {time!r}", "name a video, and seconds")
-    return KeyFrame(video, round(1000 * seconds))
-
-
-def _box(cells: Sequence[str]) -> list[float]:
-    box = [_float(cell) for cell in cells]
-    if not all(-_SLACK <= corner <= 1 + _SLACK for corner in box):
-        do = "give x1, y1, x2, y2 as shares of the picture's size, from 0 to 1"
-        raise _LineError(f"the box is {', '.join(cells)}", do)
-    if not (box[0] < box[2] and box[1] < box[3]):
-        raise _LineError(f"the box {', '.join(cells)} has no area", "x1 < x2 and y1 < y2")
-    return box
-
-
-def _number(cell: str, what: str) -> int:
-    value = _float(cell)
-    if not (value >= (what == "action") and value == int(value)):
-        raise _LineError(f"the {what} is {cell!r}", "give its number")
-    return int(value)
-
-
-def _score(cell: str) -> float:
-    score = _float(cell)
-    if not math.isfinite(score):
-        raise _LineError(f"the score is {cell!r}", "give a number")
-    return score

@@ -105,7 +105,7 @@ class MoViNet(Net):
         ahead, and for a state that does not fit.
 
         >>> import torch
-        >>> from marey.models._registry import create_model
+        >>> from marey.models._create import create_model
         >>> net, state = create_model("movinet_a0_stream", classes=2).eval(), None
         >>> for frames in torch.zeros(1, 3, 6, 64, 64).split(2, dim=2):
         ...     logits, state = net.step(frames, state)

@@ -264,6 +264,28 @@ def acting(row: Mapping[str, Any]) -> Table:
     return table
 
 
+_IOUS = (0.2, 0.5, 0.75)
+
+
+def tubes(row: Mapping[str, Any]) -> Table:
+    """An evaluation of tubes: average precision by action and overlap, best first, and means."""
+    count = row["videos"]
+    table = Table(title=f"video mAP in {count} video" + "s" * (count != 1))
+    table.caption = f"video mAP {_percent(row['strict'])} over IoU 0.5 to 0.95"
+    table.add_column("action")
+    places = [row["ious"].index(iou) for iou in _IOUS]
+    for name in ("marked", "found", *(f"AP at {iou}" for iou in _IOUS)):
+        table.add_column(name, justify="right")
+    for one in sorted(row["labels"], key=lambda one: [-ap for ap in one["ap"] or [-1.0]]):
+        parts = ("-" if one["ap"] is None else _percent(one["ap"][k]) for k in places)
+        table.add_row(one["label"], str(one["events"]), str(one["detections"]), *parts)
+    table.add_section()
+    counts = (str(sum(one[key] for one in row["labels"])) for key in ("events", "detections"))
+    means = (_percent(row["mean_ap"][k]) for k in places)
+    table.add_row("mean", *counts, *means, style="bold")
+    return table
+
+
 def tracking(row: Mapping[str, Any]) -> Table:
     """An evaluation of tracks: the field's three numbers, and what they are made of."""
     found = row["metrics"]

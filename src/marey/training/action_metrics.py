@@ -71,15 +71,15 @@ def evaluate_actions(
     """AVA's frame mAP of the boxes in the file `found` against those in `marked`.
 
     `excluded` lists key frames that are not judged, `actions` is the `.pbtxt` of those that are
-    (None: the 60 of AVA). Raises DataError with every line of all files that cannot be used, before
-    anything is computed.
+    (None: those that `marked` names, or where it has numbers the 60 of AVA). Raises DataError with
+    every line of all files that cannot be used, before anything is computed.
     """
-    files = AvaFiles()
-    theirs, ours = files.found(Path(found)), files.marked(Path(marked))
+    files, ours = AvaFiles(), Path(marked)
+    labels = files.actions(Path(actions)) if actions else files.named(ours) or evaluated()
+    theirs, truth = files.found(Path(found), labels), files.marked(ours, labels)
     left_out = files.excluded(Path(excluded)) if excluded else frozenset()
-    labels = files.actions(Path(actions)) if actions else evaluated()
     files.check()
-    return measure_actions(theirs, ours, labels, left_out)
+    return measure_actions(theirs, truth, labels, left_out)
 
 
 def measure_actions(

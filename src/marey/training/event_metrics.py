@@ -15,9 +15,9 @@ where the reference does not know it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,24 @@ TIOUS = tuple(sorted({*LOOSE, *STRICT}))
 
 Events = Mapping[str, Iterable[Event]]
 """Events by the name of their video."""
+
+
+class Lasting(Protocol):
+    """What lasts for a time, has a label and a score: an event, or a tube."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+    @property
+    def score(self) -> float: ...
+
+
+L = TypeVar("L", bound=Lasting)
+Overlap = Callable[[L], NDArray[np.float64]]
+"""In [0, 1], with each of some others of its video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +113,21 @@ def measure_events(detections: Events, truth: Events) -> EventMetrics:
     if not marked:
         raise DataError("there is no event to compare with", do="Take videos that have some.")
     labels = tuple(
-        _label_metrics(label, match(found.get(label, []), marked.get(label, []), TIOUS))
+        label_metrics(label, match(found.get(label, []), marked.get(label, []), TIOUS, in_time))
         for label in sorted({*found, *marked})
     )
-    mean_ap = _mean([one.ap for one in labels if one.ap is not None])
+    mean_ap = mean_of(one.ap for one in labels)
     return EventMetrics(
         tious=TIOUS,
         mean_ap=mean_ap,
-        recall=_mean([one.recall for one in labels if one.recall is not None]),
+        recall=mean_of(one.recall for one in labels),
         loose=float(np.mean([mean_ap[TIOUS.index(tiou)] for tiou in LOOSE])),
         strict=float(np.mean([mean_ap[TIOUS.index(tiou)] for tiou in STRICT])),
         labels=labels,
     )
 
 
-def by_label(events: Events) -> dict[str, list[tuple[str, Event]]]:
+def by_label(events: Mapping[str, Iterable[L]]) -> dict[str, list[tuple[str, L]]]:
     """The events of each label with the names of their videos."""
     found = defaultdict(list)
     for video, members in events.items():
@@ -118,28 +136,36 @@ def by_label(events: Events) -> dict[str, list[tuple[str, Event]]]:
     return dict(found)
 
 
+def in_time(marked: Sequence[Lasting]) -> Overlap[Lasting]:
+    """The tIoU with each of `marked`."""
+    spans = np.array([(event.start, event.end) for event in marked])
+    return lambda event: temporal_iou(np.array((event.start, event.end)), spans)
+
+
 def match(
-    found: Sequence[tuple[str, Event]],
-    marked: Sequence[tuple[str, Event]],
-    tious: Sequence[float],
+    found: Sequence[tuple[str, L]],
+    marked: Sequence[tuple[str, L]],
+    limits: Sequence[float],
+    against: Callable[[Sequence[L]], Overlap[L]],
 ) -> Matches:
-    """Which detections of one label are right, at each threshold."""
-    limits = np.array(tious)
-    spans: dict[str, NDArray[np.float64]] = {}
+    """Which detections of one label are right, at each of `limits`, the thresholds of overlap."""
+    overlaps: dict[str, Overlap[L]] = {}
+    taken: dict[str, NDArray[np.bool_]] = {}
     for video in {video for video, _ in marked}:
-        own = sorted((event.start, event.end) for name, event in marked if name == video)
-        spans[video] = np.array(own)
-    taken = {video: np.zeros((len(limits), len(own)), bool) for video, own in spans.items()}
+        own = [event for name, event in marked if name == video]
+        overlaps[video] = against(sorted(own, key=lambda event: (event.start, event.end)))
+        taken[video] = np.zeros((len(limits), len(own)), bool)
+    least = np.array(limits)
     ordered = sorted(found, key=lambda one: (-one[1].score, one[0], one[1].start, one[1].end))
     right = np.zeros((len(limits), len(ordered)), bool)
     for number, (video, event) in enumerate(ordered):
-        if video not in spans:
+        if video not in overlaps:
             continue
-        overlap = temporal_iou(np.array((event.start, event.end)), spans[video])
+        overlap = overlaps[video](event)
         for place in np.argsort(-overlap, kind="stable"):
-            if overlap[place] < limits.min():
+            if overlap[place] < least.min():
                 break
-            wins = (overlap[place] >= limits) & ~taken[video][:, place] & ~right[:, number]
+            wins = (overlap[place] >= least) & ~taken[video][:, place] & ~right[:, number]
             right[wins, number] = taken[video][wins, place] = True
     return Matches(np.array([event.score for _, event in ordered]), right, len(marked))
 
@@ -153,7 +179,8 @@ def average_precision(matches: Matches) -> NDArray[np.float64]:
     return np.asarray((best_after * right).sum(1) / matches.events)
 
 
-def _label_metrics(label: str, matches: Matches) -> LabelMetrics:
+def label_metrics(label: str, matches: Matches) -> LabelMetrics:
+    """What the matches of a label say."""
     ap = recall = None
     if matches.events:
         ap = tuple(average_precision(matches).tolist())
@@ -161,5 +188,6 @@ def _label_metrics(label: str, matches: Matches) -> LabelMetrics:
     return LabelMetrics(label, matches.events, len(matches.scores), ap, recall)
 
 
-def _mean(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    return tuple(np.mean(rows, axis=0).tolist())
+def mean_of(rows: Iterable[tuple[float, ...] | None]) -> tuple[float, ...]:
+    """The means over labels that have some."""
+    return tuple(np.mean([row for row in rows if row is not None], axis=0).tolist())

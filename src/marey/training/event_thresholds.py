@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from marey.training.event_metrics import Events, Matches, by_label, match
+from marey.training.event_metrics import Events, Matches, by_label, in_time, match
 
 _TIOU = 0.5
 
@@ -21,7 +21,8 @@ def choose_thresholds(
     """
     found, marked = by_label(detections), by_label(truth)
     matches = {
-        label: match(found.get(label, []), marked.get(label, []), (_TIOU,)) for label in labels
+        label: match(found.get(label, []), marked.get(label, []), (_TIOU,), in_time)
+        for label in labels
     }
     together = _best(_joined(list(matches.values())))
     return tuple(

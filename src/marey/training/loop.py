@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -31,6 +31,9 @@ from marey.training.recipe import Recipe
 from marey.training.state import Progress, saved_state
 from marey.training.temporal_recipe import TemporalRecipe
 from marey.types import Input
+
+if TYPE_CHECKING:
+    from marey.training.trainer import Trainer
 
 R = TypeVar("R", Recipe, TemporalRecipe)
 
@@ -68,18 +71,9 @@ def train_from(
     """
     require_train_extra()
     manifest = Manifest.read(data)
-    name = with_rule_options(starting_point(recipe), recipe.time)
-    options = dict(recipe.options)
-    if recipe.frames and "frames" in model_options(name):
-        options.setdefault("frames", recipe.frames)
-    torch.manual_seed(recipe.seed)  # new layers start from chance
-    net = create_model(name, classes=manifest.labels, **options)
-    untrained = net.report.load is None
+    net, told = starting_net(recipe, manifest.labels)
     run = train(net, manifest, recipe, out=out, resume=resume, bar=bar)
-    if untrained:
-        told = f"{name} started untrained, without weights"
-        run = dataclasses.replace(run, warnings=(told, *run.warnings))
-    return run
+    return dataclasses.replace(run, warnings=(*told, *run.warnings))
 
 
 def train(
@@ -102,22 +96,75 @@ def train(
     """
     require_train_extra()
     out = make_folder(out)
-    warnings = _told_of_loading(net)
     manifest = split(manifest, recipe)
-    manifest = adopt_labels(net, manifest, recipe.seed, warnings)
-    recipe = keep_sides(recipe, manifest.labels, warnings)
+    _refuse_untaught(manifest)
+    recipe, warnings = made_to_learn(net, recipe, manifest.labels)
+    manifest = dataclasses.replace(manifest, labels=net.labels or ())
+    identity = identity_of(net, recipe, manifest.data_hash())
+
+    def trainer() -> Trainer[Any]:
+        from marey.training.record import ClipRecord
+        from marey.training.trainer import ClipTrainer
+
+        sources = _look(manifest, net.input, recipe, warnings, bar)
+        record = ClipRecord(out, manifest, net.name)
+        return ClipTrainer(net, recipe, sources, out, record, identity)
+
+    validated = "val" in manifest.splits
+    how = {"validated": validated, "resume": resume, "bar": bar}
+    return carry_out(trainer, identity, out, warnings, **how)
+
+
+def starting_net(recipe: Recipe, labels: tuple[str, ...]) -> tuple[Net, list[str]]:
+    """The network that the recipe names, for these labels, and what is to be told of it."""
+    name = with_rule_options(starting_point(recipe), recipe.time)
+    options = dict(recipe.options)
+    if recipe.frames and "frames" in model_options(name):
+        options.setdefault("frames", recipe.frames)
+    torch.manual_seed(recipe.seed)  # new layers start from chance
+    net = create_model(name, classes=labels, **options)
+    untrained = f"{name} started untrained, without weights"
+    return net, [untrained] if net.report.load is None else []
+
+
+def made_to_learn(net: Net, recipe: Recipe, labels: tuple[str, ...]) -> tuple[Recipe, list[str]]:
+    """Give `net` these labels, the recipe's input and what it freezes.
+
+    The recipe comes back as it is to be followed, and with it what is to be told.
+    """
+    warnings = _told_of_loading(net)
+    adopt_labels(net, labels, recipe.seed, warnings)
+    recipe = keep_sides(recipe, labels, warnings)
     net.input = recipe.input(net.input)
     stages = net.early() if recipe.freeze == "early" else recipe.freeze
     freeze(net, stages, norms=recipe.freeze_norms)
-    warnings.extend(_told_of_frozen(net))
-    identity = _identity(net, manifest, recipe)
+    return recipe, [*warnings, *_told_of_frozen(net)]
+
+
+def carry_out(
+    make: Callable[[], Trainer[Any]],
+    identity: dict[str, Any],
+    out: Path,
+    warnings: list[str],
+    *,
+    validated: bool,
+    resume: bool,
+    bar: bool,
+) -> Run:
+    """Train what `make` gives in the folder `out`, from the state that is there if there is one."""
     saved = saved_state(out, identity, resume=resume)
-    if saved is None or not saved["progress"]["finished"]:
-        progress = _fit(net, manifest, recipe, out, identity, saved, warnings, bar)
-    else:
+    if saved is not None and saved["progress"]["finished"]:
         progress = Progress(**saved["progress"])
         warnings.append("the run was finished already")
-    best = "best" if "val" in manifest.splits else "last"
+    else:
+        trainer = make()
+        if saved is not None:
+            trainer.state.restore(saved)
+        show = bar and trainer.accelerator.is_main_process
+        with Bar("train", trainer.recipe.epochs * trainer.steps, show=show) as shown:
+            trainer.fit(shown)
+        progress = trainer.progress
+    best = "best" if validated else "last"
     return Run(out, out / best, out / "last", progress.history[progress.best or 0], tuple(warnings))
 
 
@@ -154,38 +201,14 @@ def _told_of_frozen(net: Net) -> list[str]:
     ]
 
 
-def _identity(net: Net, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
+def identity_of(net: Net, recipe: Recipe, data: str) -> dict[str, Any]:
     """What makes a run this run; a checkpoint carries it, and a resumed run must agree with it."""
     kept = {key: value for key, value in recipe.to_dict().items() if key not in _FREE}
     return {
         "recipe": kept | {"model": net.name, "options": net.options},
-        "data": manifest.data_hash(),
-        "labels": list(manifest.labels),
+        "data": data,
+        "labels": list(net.labels or ()),
     }
-
-
-def _fit(
-    net: Net,
-    manifest: Manifest,
-    recipe: Recipe,
-    out: Path,
-    identity: dict[str, Any],
-    saved: dict[str, Any] | None,
-    warnings: list[str],
-    bar: bool,
-) -> Progress:
-    from marey.training.record import Record
-    from marey.training.trainer import Trainer
-
-    sources = _look(manifest, net.input, recipe, warnings, bar)
-    record = Record(out, manifest, net.name)
-    trainer = Trainer(net, recipe, sources, out, record, identity)
-    if saved is not None:
-        trainer.state.restore(saved)
-    main = trainer.accelerator.is_main_process
-    with Bar("train", recipe.epochs * trainer.steps, show=bar and main) as progress:
-        trainer.fit(progress)
-    return trainer.progress
 
 
 def _look(
@@ -223,26 +246,28 @@ def split(manifest: Manifest, recipe: Recipe) -> Manifest:
     return manifest
 
 
-def adopt_labels(net: Net, manifest: Manifest, seed: int, warnings: list[str]) -> Manifest:
-    """Make the net and the manifest speak of the same classes, in one order.
-
-    A net that knows the same labels keeps its head, and its order counts; any other gets a new one.
-    """
-    known, wanted = net.labels, manifest.labels
+def _refuse_untaught(manifest: Manifest) -> None:
+    """DataError for a label that no training sample has."""
     trained = {sample.label for sample in manifest.split("train").samples}
-    absent = [label for label in wanted if label not in trained]
+    absent = [label for label in manifest.labels if label not in trained]
     if absent:
         raise DataError(
             f"no training sample has the label {absent[0]!r}",
             where=manifest.root,
             do="Put samples of every label into the training split.",
         )
-    if known is not None and set(known) == set(wanted):
-        return dataclasses.replace(manifest, labels=known)
+
+
+def adopt_labels(net: Net, labels: tuple[str, ...], seed: int, warnings: list[str]) -> None:
+    """Make the net speak of these classes.
+
+    A net that knows the same labels keeps its head, and its order counts; any other gets a new one.
+    """
+    if net.labels is not None and set(net.labels) == set(labels):
+        return
     torch.manual_seed(seed)
-    warnings.append(f"the head of {net.classes} classes is replaced by one of {len(wanted)}")
-    replace_head(net, len(wanted), wanted)
-    return manifest
+    warnings.append(f"the head of {net.classes} classes is replaced by one of {len(labels)}")
+    replace_head(net, len(labels), labels)
 
 
 def keep_sides(recipe: R, labels: tuple[str, ...], warnings: list[str]) -> R:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ class Metrics:
     top5: float | None
     per_class: tuple[float | None, ...]
     confusion: NDArray[np.int64]
+
+    def row(self) -> dict[str, Any]:
+        """What a row of `metrics.jsonl` has of it."""
+        return {"val_loss": self.loss, "val_top1": self.top1, "val_top5": self.top5}
 
 
 def measure(p: Tensor, targets: Tensor) -> Metrics:

@@ -14,14 +14,20 @@ from marey.training.state import rank
 
 _NUMBERED = 20  # more classes than this: cells too small for a number
 _NAMED = 60  # more classes than this: no room for names
+_SCORES = {"val_top1": ("Accuracy", "top-1 (%)"), "val_map": ("Frame mAP at IoU 0.5", "mAP (%)")}
 _TRAIN, _VAL = "#4c72b0", "#dd8452"
 
 
-def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], title: str) -> None:
-    """Draw loss and top-1 accuracy over epochs.
+def curves(
+    epochs: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    title: str,
+    score: str = "val_top1",
+) -> None:
+    """Draw loss and accuracy, or frame mAP, over epochs.
 
     Each of `epochs` has `epoch` (counted from 1) and `train_loss`, and where there was a validation
-    `val_loss` and `val_top1`.
+    `val_loss` and `score`.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -29,16 +35,17 @@ def curves(epochs: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], ti
     figure = Figure(figsize=(9, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     number = [row["epoch"] for row in epochs]
-    validated = [row for row in epochs if row.get("val_top1") is not None]
+    validated = [row for row in epochs if row.get(score) is not None]
     number_validated = [row["epoch"] for row in validated]
     marker = "o" if len(number) <= 30 else ""
     style: dict[str, Any] = {"marker": marker, "markersize": 4, "linewidth": 1.8}
 
     loss.plot(number, [row["train_loss"] for row in epochs], color=_TRAIN, label="train", **style)
     loss.set(title="Loss", ylabel="cross-entropy (nats)")
-    accuracy.set(title="Accuracy", ylabel="top-1 (%)", ylim=(0, 102))
+    what, unit = _SCORES[score]
+    accuracy.set(title=what, ylabel=unit, ylim=(0, 102))
     if validated:
-        top1 = [100 * row["val_top1"] for row in validated]
+        top1 = [100 * row[score] for row in validated]
         loss.plot(
             number_validated,
             [row["val_loss"] for row in validated],
@@ -100,6 +107,21 @@ def confusion(
             )
     axes.set(xlabel="predicted", ylabel="true", title=title)
     axes.tick_params(length=0, labelsize=10 if classes <= _NUMBERED else 7)
+    _save(figure, path)
+
+
+def precisions(rows: Sequence[tuple[str, float]], path: str | os.PathLike[str], title: str) -> None:
+    """Draw labels with their average precisions, in [0, 1], the best on top."""
+    from matplotlib.figure import Figure
+
+    names, values = zip(*sorted(rows, key=lambda row: (row[1], row[0])), strict=True)
+    figure = Figure(figsize=(8, 1.6 + 0.24 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(names, [100 * value for value in values], color=_VAL)
+    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    axes.set(xlabel="average precision (%)", xlim=(0, 108), title=title)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,30 @@ from marey.training import plots
 from marey.training.metrics import Metrics
 
 
-class Record:
-    """Files in a run's folder: `split.csv`, `metrics.jsonl`, `tensorboard/`, and plots as PNG.
+class Record(ABC):
+    """Files in a run's folder: what is for what, `metrics.jsonl`, `tensorboard/`, plots as PNG.
 
     All but the TensorBoard log are written anew at every epoch, so a resumed run has no line twice.
     """
 
-    def __init__(self, out: Path, manifest: Manifest, name: str) -> None:
-        self.out, self.manifest = out, manifest
-        counts = [sum(s.split == split for s in manifest.samples) for split in ("train", "val")]
-        self.title = f"{name}: {counts[0]} training, {counts[1]} validation samples"
-        self.name = name
+    score: str
+    """What the best epoch is best by."""
+
+    def __init__(self, out: Path, name: str, samples: str) -> None:
+        self.out, self.name, self.title = out, name, f"{name}: {samples}"
         self.writer: SummaryWriter | None = None  # of the first process only
+
+    @abstractmethod
+    def sides(self) -> None:
+        """Write which sample is for training, which for validation."""
+
+    @abstractmethod
+    def best(self, metrics: Any) -> None:
+        """Draw what the best epoch is worth, class by class."""
 
     def open(self, step: int) -> None:
         """Begin, or go on from `step`; what TensorBoard has from there on is void."""
-        self.manifest.write(self.out / "split.csv")
+        self.sides()
         self.writer = SummaryWriter(self.out / "tensorboard", purge_step=step)
 
     def close(self) -> None:
@@ -51,10 +60,23 @@ class Record:
                 self.writer.add_scalar(f"epoch/{name}", value, history[-1]["step"])
         with whole_file(self.out / "metrics.jsonl") as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in history))
-        plots.curves(history, self.out / "curves.png", self.title)
+        plots.curves(history, self.out / "curves.png", self.title, self.score)
+
+
+class ClipRecord(Record):
+    """Of labelled clips: `split.csv`, and the confusions of the best epoch."""
+
+    score = "val_top1"
+
+    def __init__(self, out: Path, manifest: Manifest, name: str) -> None:
+        counts = [sum(s.split == split for s in manifest.samples) for split in ("train", "val")]
+        super().__init__(out, name, f"{counts[0]} training, {counts[1]} validation samples")
+        self.manifest = manifest
+
+    def sides(self) -> None:
+        self.manifest.write(self.out / "split.csv")
 
     def best(self, metrics: Metrics) -> None:
-        """Draw the confusion matrix of the best epoch."""
         plots.confusion(
             metrics.confusion,
             self.manifest.labels,

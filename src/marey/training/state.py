@@ -17,7 +17,6 @@ from marey.errors import RecipeError, WeightsError
 from marey.files import whole_file
 from marey.models._checkpoint import save_checkpoint
 from marey.models._net import Net
-from marey.training.metrics import Metrics
 from marey.training.recipe import Recipe
 
 STATE = "state.pt"
@@ -52,18 +51,20 @@ class Progress:
         self.done += 1
         self.step += 1
 
-    def close(self, metrics: Metrics | None, recipe: Recipe, rate: float) -> bool:
-        """Finish the epoch; tell whether it is the best so far. Without validation the last is."""
+    def close(self, scores: Mapping[str, Any], recipe: Recipe, rate: float) -> bool:
+        """Finish the epoch; tell whether it is the best so far, by the scores of its validation.
+
+        Without validation, the last is.
+        """
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "train_loss": self.loss,
             "clips_per_s": rate,
+            **scores,
         }
-        if metrics is not None:
-            row |= {"val_loss": metrics.loss, "val_top1": metrics.top1, "val_top5": metrics.top5}
         improved = self.best is None or rank(row) > rank(self.history[self.best])
-        self.end_epoch(row, improved or metrics is None, recipe.epochs, recipe.patience)
+        self.end_epoch(row, improved or not scores, recipe.epochs, recipe.patience)
         return improved
 
     def end_epoch(self, row: dict[str, Any], best: bool, epochs: int, patience: int) -> None:
@@ -77,8 +78,8 @@ class Progress:
 
 
 def rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Better rows rank higher: by accuracy, and by the loss where that is equal."""
-    return row.get("val_top1", 0.0), -row.get("val_loss", 0.0)
+    """Better rows rank higher: by accuracy or mAP, and by the loss where that is equal."""
+    return row.get("val_top1", row.get("val_map", 0.0)), -row.get("val_loss", 0.0)
 
 
 @dataclass(frozen=True, slots=True)

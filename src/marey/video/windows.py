@@ -141,6 +141,20 @@ def pick(
     return Picks(times, padded=max(0, input.frames - distinct))
 
 
+def around(time: float, input: Input, fps: Fraction | float | None) -> tuple[Window, Picks]:
+    """The window of a clip in whose middle, frame T // 2, is what is shown at `time`.
+
+    It may begin before the video does, and outlast it.
+    """
+    length = window_length(input, fps)
+    middle = pick(Window(0.0, length), input, fps).times[input.frames // 2]
+    # Times of frames are often rounded: the middle of the time it is shown is what is asked for.
+    shown = 1 / max(_rate(input, fps), float(fps or 0))
+    start = time + shown / 2 - middle
+    window = Window(start, start + length)
+    return window, pick(window, input, fps)
+
+
 def dense(
     n: int, frames: int, every: int = 1, *, short: Short = "repeat", rng: Random | None = None
 ) -> tuple[int, ...]:
