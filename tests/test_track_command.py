@@ -42,6 +42,13 @@ def test_a_pipe_has_a_report_a_line(marey: Marey, video: Path, boxes: Path) -> N
     assert [len(track["boxes"]) for track in report["tracks"]] == [FRAMES, FRAMES]
     assert [row["seen"] for row in report["tracks"][0]["boxes"]].count(False) == 1
     assert report["model"]["name"] == str(boxes)
+    assert report["model"]["input"] is None
+    how = {"every": 1, "threshold": 0.5, "labels": None}
+    waits = {"patience": 1.0, "smooth": 0.5}
+    assert report["tracking"] == {"tracker": "cbiou", **how, **waits}
+    done = marey("track", video, "--detector", boxes, "--tracker", "none", "--every", "3")
+    told = json.loads(done.stdout)["tracking"]
+    assert told == {"tracker": "none", **how, "every": 3, **dict.fromkeys(waits)}
 
 
 def test_what_is_written_is_measured_as_right(

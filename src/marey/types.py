@@ -241,7 +241,8 @@ class ModelCard:
     it gives for its frames, each by itself.
 
     `network` is a hash of the network where not its own classes count, but its features: where they
-    are what it gives, `classes` numbers a window, or what a temporal head finds events in.
+    are what it gives, `classes` numbers a window, or what a temporal head finds events in. `input`
+    is None where nothing looks: the boxes come from a file.
     """
 
     name: str
@@ -249,16 +250,44 @@ class ModelCard:
     classes: int
     runtime: str
     precision: str
-    input: Input
+    input: Input | None
     multilabel: bool = False
     difference: float | None = None
     mixes_time: bool = True
     by_frame: bool = False
     network: str | None = None
 
+    @property
+    def prepare(self) -> Input:
+        """The `input` of a network, which has one."""
+        assert self.input is not None
+        return self.input
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelCard:
-        return cls(**data | {"input": Input.from_dict(data["input"])})
+        look = data["input"]
+        return cls(**data | {"input": None if look is None else Input.from_dict(look)})
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How tracks were made, by the names and in the units of `marey.track`.
+
+    Without a tracker ("none") nothing waits and nothing is smoothed: `patience` and `smooth` are
+    None. `labels` are those that were wanted, None for all.
+    """
+
+    tracker: str
+    every: int
+    threshold: float
+    patience: float | None
+    smooth: float | None
+    labels: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Tracking:
+        labels = data["labels"]
+        return cls(**data | {"labels": None if labels is None else tuple(labels)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -282,7 +311,8 @@ class VideoFeatures:
 class Report:
     """What was found in one video; `docs/report.md` states its JSON, schema `marey.report/1`.
 
-    `also` are the networks besides `model` that something in it comes from.
+    `also` are the networks besides `model` that something in it comes from; `tracking` is how its
+    tracks were made, None where nothing was followed.
     """
 
     video: Video
@@ -293,6 +323,7 @@ class Report:
     events: tuple[Event, ...] = ()
     tracks: tuple[Track, ...] = ()
     also: tuple[ModelCard, ...] = ()
+    tracking: Tracking | None = None
     schema: str = field(default=SCHEMA)
 
     def to_dict(self) -> dict[str, Any]:
@@ -304,6 +335,7 @@ class Report:
             "top": [asdict(score) for score in self.top],
             "windows": [asdict(ranked) for ranked in self.windows],
             "events": [asdict(event) for event in self.events],
+            "tracking": None if self.tracking is None else asdict(self.tracking),
             "tracks": [track.to_dict() for track in self.tracks],
             "also": [asdict(card) for card in self.also],
             "warnings": list(self.warnings),
@@ -326,6 +358,7 @@ class Report:
             events=tuple(Event(**row) for row in data.get("events", ())),
             tracks=tuple(map(Track.from_dict, data.get("tracks", ()))),
             also=tuple(map(ModelCard.from_dict, data.get("also", ()))),
+            tracking=Tracking.from_dict(said) if (said := data.get("tracking")) else None,
         )
 
 

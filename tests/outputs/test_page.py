@@ -17,7 +17,7 @@ import pytest
 from marey.errors import OutputError
 from marey.outputs import page, write
 from marey.testing.videos import make_video
-from marey.types import Event, Input, ModelCard, Ranked, Report, Score, Track
+from marey.types import Event, Input, ModelCard, Ranked, Report, Score, Track, Tracking
 from marey.video.read import open_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -67,6 +67,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         tracks=(track,),
         warnings=("something was lost: 3",),
         also=(replace(CARD, name="other"),),
+        tracking=Tracking("cbiou", 2, 0.5, 1.0, 0.5),
     )
 
 
@@ -86,6 +87,7 @@ def test_it_holds_the_report_and_loads_only_the_video(report: Report, tmp_path: 
     assert {item["label"] for item in found["items"]} == {"cut", "walk", "car", EVIL, "person"}
     assert found["warnings"] == ["something was lost: 3"]
     assert [line.partition(":")[0] for line in found["networks"]] == ["net.tag", "other"]
+    assert found["tracking"][0].startswith("cbiou: looks every 2 frames")
     assert not re.search(r"https?:|//\w+\.\w|@import|url\(|\bimport\b|fetch\(", text)
 
 

@@ -16,14 +16,14 @@ import pytest
 from rich.console import Console
 from test_outputs import make_report, schema
 
-from marey.data.box_files import read_boxes
+from marey.data.box_files import BoxFile, read_boxes
 from marey.errors import MissingExtraError, OutputError, VideoError
 from marey.outputs import check_output, write
 from marey.outputs.mot import frame_numbers
 from marey.outputs.table import tracks as drawn
 from marey.outputs.text import read_reports
 from marey.testing.videos import make_video
-from marey.types import Event, Report, Track
+from marey.types import Event, Report, Track, Tracking
 from marey.video.read import open_video
 
 
@@ -42,7 +42,8 @@ def report(path: str = "a.mp4", tracks: tuple[Track, ...] | None = None) -> Repo
     if tracks is None:
         times = 2 + np.arange(10) / 10
         tracks = (track(1, times), track(2, times[4:8], 60, "dog"))
-    return replace(made, video=video, tracks=tracks)
+    how = Tracking("cbiou", 2, 0.5, 1.0, 0.25, ("person", "dog"))
+    return replace(made, video=video, tracks=tracks, tracking=how)
 
 
 def same(one: Report, other: Report) -> bool:
@@ -54,7 +55,25 @@ def test_the_documented_schema_holds_tracks_and_gives_them_back(tmp_path: Path) 
     jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), schema())
     (again,) = read_reports(tmp_path / "out.json")
     assert same(again, report())
+    assert again.tracking == report().tracking
     assert again.tracks[1].seen.tolist() == [True, False, True, True]
+
+
+def test_a_report_of_an_earlier_version_says_nothing_of_tracking() -> None:
+    data = report().to_dict()
+    del data["tracking"]
+    assert Report.from_dict(data).tracking is None
+
+
+@pytest.mark.parametrize("text", ["", "1,-1,2,3,4,5,0.9\n"])
+def test_a_file_of_boxes_is_told_as_what_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "det.txt"
+    path.write_text(text)
+    card = BoxFile(path).card()
+    assert (card.classes, card.input) == (len(text) > 0, None)
+    told = replace(report(), model=card, tracking=Tracking("none", 1, 0.5, None, None)).to_dict()
+    jsonschema.validate(json.loads(json.dumps(told)), schema())
+    assert Report.from_dict(told).model == card
 
 
 def test_csv_and_parquet_have_a_row_a_box(tmp_path: Path) -> None:
@@ -178,6 +197,6 @@ def test_the_table_has_a_row_a_track() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(drawn(report()))
     text = console.export_text()
-    assert "2 tracks" in text
+    assert "net.tag, cbiou · 2 tracks" in text
     assert "dog" in text
     assert "0:02.4 – 0:02.7" in text

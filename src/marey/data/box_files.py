@@ -22,7 +22,7 @@ import numpy as np
 
 from marey.boxes import NOTHING, Detections
 from marey.errors import DataError
-from marey.types import CORNERS, Input, ModelCard
+from marey.types import CORNERS, ModelCard
 
 PERSON = "person"
 """What is in a file that does not say: MOT's are of people."""
@@ -73,9 +73,8 @@ class BoxFile:
         return _joined([found, *self._at[first:last]])
 
     def card(self) -> ModelCard:
-        """Of no network: its `input` says nothing."""
-        nothing = Input(1, (1, 1), (1, 1), mean=(0.0,) * 3, std=(1.0,) * 3)
-        return ModelCard(str(self.path), None, max(1, len(self.labels)), "file", "file", nothing)
+        """Of no network: nothing looks at anything."""
+        return ModelCard(str(self.path), None, len(self.labels), "file", "file", input=None)
 
 
 def _grouped(

@@ -62,7 +62,7 @@ class FeatureFolder:
         if video not in self._strides:
             self._strides[video] = None
             with suppress(VideoError), open_video(video, threads=1) as reader:
-                self._strides[video] = usual_stride(self._card.input, reader.video.fps)
+                self._strides[video] = usual_stride(self._card.prepare, reader.video.fps)
         return self._strides[video]
 
     def find(self, video: str | os.PathLike[str]) -> VideoFeatures | None:

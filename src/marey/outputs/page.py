@@ -64,6 +64,7 @@ def _said(report: Report) -> dict[str, Any]:
         "items": [*_items(report)],
         "tracks": [_track(track, start) for track in report.tracks if len(track.times)],
         "networks": [_card(card) for card in (report.model, *report.also)],
+        "tracking": _followed(report),
         "warnings": report.warnings,
     }
 
@@ -157,6 +158,17 @@ def _card(card: ModelCard) -> str:
     moved = "" if card.difference is None else f", logits moved by {card.difference:.1e}"
     licence = f"; licence of the weights: {card.licence}" if card.licence else ""
     return f"{card.name}: {card.runtime}, {card.precision}{moved}{licence}"
+
+
+def _followed(report: Report) -> list[str]:
+    """How tracks were made, in words."""
+    how = report.tracking
+    if how is None:
+        return []
+    looks = f"{how.tracker}: looks every {how.every} frames, scores from {how.threshold:g}"
+    if how.patience is None:
+        return [looks]
+    return [f"{looks}, out of sight up to {how.patience:g} s, smoothed over {how.smooth:g} s"]
 
 
 def _player(video: Video, folder: Path, embed: bool) -> tuple[dict[str, Any], list[str]]:

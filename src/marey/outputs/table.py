@@ -68,7 +68,8 @@ def tracks(report: Report, *, width: int = 30) -> Table:
     """A row a track, with when it is in the picture, and how sure its boxes are on the whole."""
     table = Table(title=report.video.path, title_justify="left", caption_justify="left")
     count = len(report.tracks)
-    table.caption = f"{report.model.name} · {count} track" + "s" * (count != 1)
+    by = f", {report.tracking.tracker}" if report.tracking else ""
+    table.caption = f"{report.model.name}{by} · {count} track" + "s" * (count != 1)
     start = report.video.start
     end = max([report.video.end or start, *(float(track.times[-1]) for track in report.tracks)])
     table.add_column("id", justify="right")

@@ -32,7 +32,7 @@ from marey.runtime._cache import (
 )
 from marey.runtime._openvino import BOUNDS, NAMES, Request, compiled
 from marey.runtime.stream import OneByOne, Streamed, StreamRuntime
-from marey.types import Input, ModelCard
+from marey.types import ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,7 +188,7 @@ def kept_stream(asked: Asked, threads: int | None) -> StreamRuntime | None:
     note = Note.read(asked.note())
     if note is None or note.step is None:
         return None
-    request = note.request(step_name(note.card.input.size, note.precision), threads)
+    request = note.request(step_name(note.card.prepare.size, note.precision), threads)
     if request is None:
         return None
     steps = OneByOne(request, note.step.state)
@@ -207,7 +207,7 @@ class KeptRuntime:
         self._requests: dict[tuple[int, ...], Request | None] = {}
         self._made: NetRuntime | None = None
         self._making = Lock()
-        self.input: Input = note.card.input
+        self.input = note.card.prepare
         self.labels = note.labels
         self.multilabel = note.card.multilabel
         self.runtime, self.precision = note.card.runtime, note.card.precision

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marey.errors import ModelError
-from marey.types import Input, ModelCard
+from marey.types import ModelCard
 
 State = tuple[Any, ...]
 """Arrays or tensors, by what computes them; each has one entry a stream first, N …."""
@@ -70,7 +70,7 @@ class StreamRuntime:
         warnings: tuple[str, ...] = (),
     ) -> None:
         self._steps, self._card, self._warnings = steps, card, warnings
-        self.input: Input = card.input
+        self.input = card.prepare
         self.labels, self.multilabel = labels, card.multilabel
         self.answer, self.forgets = how.answer, how.forgets
         self.notes: list[str] = []

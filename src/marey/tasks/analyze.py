@@ -24,7 +24,7 @@ from marey.tasks._spent import Spent
 from marey.tasks._trackers import check_tracker
 from marey.tasks.classify import DEFAULT_MODEL, score
 from marey.tasks.detect import KEPT
-from marey.tasks.follow import DEFAULT_TRACKER, follow
+from marey.tasks.follow import DEFAULT_TRACKER, follow, told
 from marey.tasks.shots import cuts, judged
 from marey.tasks.track import DEFAULT_DETECTOR
 from marey.types import Event, ModelCard, Ranked, Report, Score, Track
@@ -133,7 +133,8 @@ def analyze(
     spent = spent or Spent()
     with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
-        found = _Analysis(analyst, every, threshold, action_threshold, progress)
+        how = {"every": every, "threshold": threshold}
+        found = _Analysis(analyst, how, action_threshold, progress)
         _together(reader, found.doing())
         spent.network = sum(part.network for part in found.spent)
         spent.clips = sum(part.clips for part in found.spent)
@@ -151,6 +152,7 @@ def analyze(
             events=tuple(events),
             tracks=tracks,
             also=tuple(others),
+            tracking=told(analyst.tracker, **found.following) if analyst.detector else None,
         )
 
 
@@ -159,8 +161,7 @@ class _Analysis:
     """What is done to one video, in parts that know nothing of each other, and what they find."""
 
     analyst: Analyst
-    every: int
-    threshold: float
+    following: dict[str, Any]  # what `follow` takes
     action_threshold: float
     progress: Progress | None
     spent: list[Spent] = field(default_factory=list)  # by part, which go at once
@@ -193,13 +194,12 @@ class _Analysis:
             self.cuts = tuple(cuts(frames, _SURE))
 
     def _follow(self, detector: Detector | BoxFile, reader: Reader) -> None:
-        how: dict[str, Any] = {"every": self.every, "threshold": self.threshold}
         spent = self._counted()
-        found = follow(reader, detector, self.analyst.tracker, spent=spent, **how)
-        self.tracks, self.acts, told = _track.who_does_what(
+        found = follow(reader, detector, self.analyst.tracker, spent=spent, **self.following)
+        self.tracks, self.acts, lost = _track.who_does_what(
             found, reader, self.analyst.actions, self.action_threshold, spent=spent
         )
-        self.warnings += tuple(told)
+        self.warnings += tuple(lost)
 
     def _counted(self) -> Spent:
         self.spent.append(Spent())

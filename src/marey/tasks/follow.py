@@ -15,11 +15,14 @@ from marey.tasks._followed import Followed
 from marey.tasks._looks import Wanted, given, seen
 from marey.tasks._spent import Spent
 from marey.tasks._trackers import LEAST, NO_TRACKER, Tracker, check_tracker
-from marey.types import Frame
+from marey.types import Frame, Tracking
 from marey.video.read import Reader
 
 DEFAULT_TRACKER = "cbiou"
 """Its boxes are widened before they are compared: things may have moved far between two looks."""
+
+PATIENCE, SMOOTH = 1.0, 0.5
+"""Seconds that a thing may be out of sight, and over which boxes are smoothed."""
 
 _AHEAD = 4  # frames that are decoded while one is looked at
 _USUAL = Fraction(25)
@@ -35,8 +38,8 @@ def follow(
     batch: int = 1,
     threshold: float = 0.5,
     labels: Collection[str] | None = None,
-    patience: float = 1.0,
-    smooth: float = 0.5,
+    patience: float = PATIENCE,
+    smooth: float = SMOOTH,
     cuts: Sequence[float] = (),
     spent: Spent | None = None,
 ) -> Generator[Followed]:
@@ -90,6 +93,22 @@ def follow(
             lose=reader.lose,
         )
         yield from filler(looks)
+
+
+def told(
+    tracker: str,
+    *,
+    every: int,
+    threshold: float,
+    labels: Collection[str] | None = None,
+    patience: float = PATIENCE,
+    smooth: float = SMOOTH,
+) -> Tracking:
+    """What a report says of what `follow` was given."""
+    wanted = None if labels is None else tuple(labels)
+    if tracker == NO_TRACKER:
+        return Tracking(tracker, every, threshold, None, None, wanted)
+    return Tracking(tracker, every, threshold, patience, smooth, wanted)
 
 
 def _check_labels(detector: Detector | BoxFile, labels: Collection[str] | None) -> None:

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from marey.tasks._followed import Followed
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks.actors import Acting
-from marey.tasks.follow import DEFAULT_TRACKER, follow
+from marey.tasks.follow import DEFAULT_TRACKER, PATIENCE, SMOOTH, follow, told
 from marey.types import Event, Report, Track
 from marey.video.read import Limits, Reader, nothing_decoded, open_video
 
@@ -35,8 +36,8 @@ def track(
     batch: int = 1,
     threshold: float = 0.5,
     labels: Collection[str] | None = None,
-    patience: float = 1.0,
-    smooth: float = 0.5,
+    patience: float = PATIENCE,
+    smooth: float = SMOOTH,
     cuts: Sequence[float] = (),
     actions: str | os.PathLike[str] | Runtime | JudgesBoxes | None = None,
     action_threshold: float = 0.5,
@@ -64,23 +65,13 @@ def track(
         detector = made_ready(detector)
     if isinstance(actions, str | os.PathLike):
         actions = compile_actions(actions)
+    how: dict[str, Any] = {"every": every, "threshold": threshold, "labels": labels}
+    how |= {"patience": patience, "smooth": smooth}
     spent = spent or Spent()
     with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
-        found = follow(
-            reader,
-            detector,
-            tracker,
-            every=every,
-            batch=batch,
-            threshold=threshold,
-            labels=labels,
-            patience=patience,
-            smooth=smooth,
-            cuts=cuts,
-            spent=spent,
-        )
-        tracks, events, told = who_does_what(
+        found = follow(reader, detector, tracker, batch=batch, cuts=cuts, spent=spent, **how)
+        tracks, events, lost = who_does_what(
             found, reader, actions, action_threshold, progress=progress, spent=spent
         )
         if not reader.counts.converted:
@@ -94,11 +85,12 @@ def track(
                 *detector.warnings,
                 *(actions.warnings if actions else ()),
                 *reader.warnings(),
-                *told,
+                *lost,
             ),
             events=events,
             tracks=tracks,
             also=(actions.card(),) if actions else (),
+            tracking=told(tracker, **how),
         )
 
 
