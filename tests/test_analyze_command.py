@@ -11,6 +11,7 @@ import pytest
 import torch
 from commands import Marey
 
+from marey.errors import OutputError
 from marey.models._checkpoint import save_checkpoint
 from marey.models._create import create_model
 from marey.testing.videos import make_video
@@ -70,6 +71,25 @@ def test_a_page_and_usage(marey: Marey, video: Path, boxes: Path, acts: Path) ->
     assert '"src": "data:video/mp4;base64,' in page.read_text("utf-8")
     assert marey("analyze", video, *how, "--embed").returncode == 2
     assert not list(video.parent.glob("*.part*"))
+
+
+def test_what_was_found_in_another_way_is_not_taken(
+    marey: Marey, video: Path, boxes: Path, acts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    output, how = video.with_suffix(".json"), ("-m", acts, "--detector", boxes)
+    with monkeypatch.context() as patch:
+        patch.setattr("marey.outputs.write", full)
+        assert marey("analyze", video, *how, "-o", output).returncode == 1
+    again = marey("analyze", video, *how, "--tracker", "sort", "-o", output)
+    assert "was begun with other settings" in again.stderr
+    assert json.loads(output.read_text())["tracking"]["tracker"] == "sort"
+    with monkeypatch.context() as patch:
+        patch.setattr("marey.outputs.write", full)
+        assert marey("analyze", video, *how, "-o", output).returncode == 1
+    assert "1 videos are there" in marey("analyze", video, *how, "-o", output).stderr
 
 
 def test_no_result_takes_the_place_of_its_video(marey: Marey, video: Path, boxes: Path) -> None:

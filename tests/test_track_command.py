@@ -6,10 +6,12 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Marey
 from moving import Eye, straight
 
+from marey.boxes import Detections
 from marey.testing.videos import make_video
 
 FRAMES = 30
@@ -84,6 +86,29 @@ def test_several_videos_are_done_and_gone_on_with(
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert [len(row["tracks"][0]["boxes"]) for row in rows] == [FRAMES, 8]
     assert sorted(eye.asked) == sorted([*range(FRAMES), *range(10, 18)])
+
+
+def test_a_run_that_was_stopped_inside_a_video_goes_on_there(
+    marey: Marey, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Eye):
+        def __call__(self, frames: np.ndarray, /) -> list[Detections]:
+            if len(self.asked) == 20:
+                raise MemoryError
+            return super().__call__(frames)
+
+    things = [("person", straight(2, 5, 1))]
+    eyes = [Stopped(things), Eye(things), Eye(things)]
+    left = iter(eyes)
+    monkeypatch.setattr("marey.tasks.track.make_detector", lambda name, **how: next(left))
+    with pytest.raises(MemoryError):
+        marey("track", video, "-o", tmp_path / "a.json")
+    done = marey("track", video, "-o", tmp_path / "a.json")
+    assert "1 videos were begun in an earlier run" in done.stderr
+    assert marey("track", video, "-o", tmp_path / "b.json").returncode == 0
+    assert [len(eye.asked) for eye in eyes] == [20, FRAMES - 20, FRAMES]
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_labels_and_cuts(marey: Marey, video: Path, tmp_path: Path) -> None:

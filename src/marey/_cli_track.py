@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -135,5 +136,7 @@ def analyze(
             model, detector=detector, tracker=tracker, actions=actions, threads=threads, **how
         )
     run = partial(analyze_all, every=every, threshold=threshold, action_threshold=action_threshold)
-    find_all(results, failures, run, model, analyst, threads=threads, verbose=verbose)
+    about: dict[str, Any] = {"detector": detector, "tracker": tracker, "actions": actions}
+    about["parts"] = [asdict(part.card()) for part in analyst.parts]
+    find_all(results, failures, run, model, analyst, threads=threads, verbose=verbose, **about)
     raise typer.Exit(failures.exit_code)

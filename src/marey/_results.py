@@ -78,10 +78,9 @@ class Results:
         from marey.outputs import write
         from marey.outputs.part import Part
 
-        # A second network that is named in `how` counts, too.
-        files = [
-            stamp for name in (model, how.get("actions")) if name for stamp in stamps(str(name))
-        ]
+        # What else is named in `how` counts, too.
+        names = (model, how.get("actions"), how.get("detector"))
+        files = [stamp for name in names if name for stamp in stamps(str(name))]
         said = {"marey": __version__, "model": asdict(card), "files": files, **how}
         with Part(self._output, said) as self._part:
             warn(self._part.path, self._part.warnings)
@@ -171,12 +170,17 @@ def find_all(
     *,
     threads: int | None,
     verbose: bool,
+    **about: object,
 ) -> None:
-    """Do what `run` does to many videos by one network, and tell what went wrong."""
+    """Do what `run` does to many videos by one network, and tell what went wrong.
+
+    `about` is what else the results depend on, besides what `run` is given.
+    """
     warn(model, net.warnings)  # also in what is found; told here once
     if verbose:
         complain(f"{net.card().runtime}, {net.card().precision}")
-    with results.by(model, net.card(), **run.keywords) as todo, Bars(len(todo)) as bars:
+    how = {**run.keywords, **about}
+    with results.by(model, net.card(), **how) as todo, Bars(len(todo)) as bars:
         run = partial(run, threads=threads or 0, progress=bars.begin, journal=results.journal)
         for done in run(todo, net):
             bars.end(done.video)

@@ -72,6 +72,19 @@ def test_one_that_is_closed_unread_holds_up_nobody(video: Path) -> None:
         assert len(every(one)) == FRAMES
 
 
+@pytest.mark.parametrize("left", [HELD // 2, FRAMES])
+def test_one_that_is_closed_midway_has_not_come_to_the_end(video: Path, left: int) -> None:
+    with open_video(video) as reader, Branches(reader, 2) as (one, other):
+        frames, ahead = one.frames(), other.frames()
+        for _ in range(FRAMES - left + 1):
+            next(frames), next(ahead)
+        if left < HELD:  # all is decoded, and waits for the one
+            list(ahead)
+        one.close()
+        with pytest.raises(ValueError, match="closed"):
+            list(frames)
+
+
 def test_what_is_left_when_the_block_ends_ends(video: Path) -> None:
     with open_video(video) as reader:
         with Branches(reader, 2) as (one, _):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -30,18 +30,24 @@ class Journal:
 
     It belongs to `video` as it is now and to `settings`, all else that the answers depend on: begun
     under others, or not readable, it begins again. The line that a kill cut off is not there.
-    Nothing is opened before it is used. Raises OutputError where the file cannot be written.
+    Nothing is opened before it is used. Where several networks speak of the video, each has a
+    `part`. Raises OutputError where the file cannot be written.
     """
 
     def __init__(
         self, path: Path, video: str | os.PathLike[str], settings: Mapping[str, Any]
     ) -> None:
-        self.path = path
+        self.path, self._video, self._settings = path, video, settings
         about = {"video": [os.fspath(video), stamps(video)], "settings": settings}
         self._head = json.dumps(about, sort_keys=True) + "\n"
         self._file: BinaryIO | None = None
         self._goes_on = False
         self._state: dict[str, Any] | None = None
+
+    def part(self, name: str) -> Journal:
+        """A journal beside this one, for one of several that speak of the same video."""
+        path = self.path.with_name(f"{self.path.name}-{name}")
+        return Journal(path, self._video, self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +62,7 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row]:
         """What an earlier run has left; to be read to its end before anything is added."""
         try:
             file = self.path.open("r+b")

@@ -15,6 +15,8 @@ from marey.files import Stamp, stamps, unwritable
 from marey.outputs.journal import Journal
 from marey.types import Report
 
+_HASH = 12  # digits in the name of a video's journal
+
 
 class Part:
     """What was done towards `output`, in the file `output.part`: a line of settings, then reports.
@@ -27,6 +29,7 @@ class Part:
 
     def __init__(self, output: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.path = Path(f"{os.fspath(output)}.part")
+        self._prefix = f"{self.path.name}-"
         self.warnings: list[str] = []
         self._settings = settings
         self._begun: set[Path] = set()
@@ -62,7 +65,8 @@ class Part:
                 end += len(line)
         if self._places:
             self.warnings.append(f"{len(self._places)} videos are there from an earlier run")
-        if begun := len(self._journals()):
+        begun = len({path.name.removeprefix(self._prefix)[:_HASH] for path in self._journals()})
+        if begun:
             self.warnings.append(f"{begun} videos were begun in an earlier run")
         return end
 
@@ -92,7 +96,7 @@ class Part:
         except OSError as error:
             raise unwritable(self.path, error) from error
         self._places[os.fspath(video)] = seen, place
-        self._journal_of(video).unlink(missing_ok=True)
+        self._forget_journals(self._journal_of(video).name)
 
     def journal(self, video: str | os.PathLike[str]) -> Journal | None:
         """What is known of a video that is not done yet; None for one that is given again."""
@@ -103,14 +107,15 @@ class Part:
         return Journal(path, video, self._settings)
 
     def _journal_of(self, video: str | os.PathLike[str]) -> Path:
-        name = hashlib.blake2b(os.fspath(video).encode(), digest_size=6).hexdigest()
-        return self.path.with_name(f"{self.path.name}-{name}")
+        name = hashlib.blake2b(os.fspath(video).encode(), digest_size=_HASH // 2).hexdigest()
+        return self.path.with_name(self._prefix + name)
 
-    def _journals(self) -> list[Path]:
-        return list(self.path.parent.glob(f"{glob.escape(self.path.name)}-*"))
+    def _journals(self, begin: str = "") -> list[Path]:
+        """Those of all videos and their parts, or those whose names so begin."""
+        return list(self.path.parent.glob(f"{glob.escape(begin or self._prefix)}*"))
 
-    def _forget_journals(self) -> None:
-        for path in self._journals():
+    def _forget_journals(self, begin: str = "") -> None:
+        for path in self._journals(begin):
             path.unlink(missing_ok=True)
 
     def _append(self, line: str) -> None:

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from marey.data.box_files import BoxFile
 from marey.errors import MissingExtraError, WeightsError
+from marey.outputs.journal import Journal
 from marey.runtime import Runtime, compile
 from marey.runtime.detector import Detector
 from marey.runtime.roi import compile_actions
 from marey.tasks import shots as _shots
 from marey.tasks import track as _track
 from marey.tasks._actor_looks import JudgesBoxes
+from marey.tasks._remembered import remembered, remembered_looks
 from marey.tasks._seen import Progress, Seen, labels_of
 from marey.tasks._shot_tracks import split_at
 from marey.tasks._spent import Spent
@@ -114,6 +116,7 @@ def analyze(
     limits: Limits | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
+    journal: Journal | None = None,
     **made: Any,
 ) -> Report:
     """All that is found in `video` by one pass: each frame is decoded once.
@@ -124,7 +127,7 @@ def analyze(
     shot to the next.
 
     `made` is what `Analyst` takes; many videos share one, as `model`. `threads` and `limits` are
-    those of `open_video`.
+    those of `open_video`; `journal` keeps what the networks say.
 
     What it takes in memory are a few clips for each part, and `video.branches.HELD` frames. Raises
     `VideoError`, `ModelError` or `WeightsError`.
@@ -134,7 +137,7 @@ def analyze(
     with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
         spent.frames = reader.counts
         how = {"every": every, "threshold": threshold}
-        found = _Analysis(analyst, how, action_threshold, progress)
+        found = _Analysis(analyst, how, action_threshold, progress, journal)
         _together(reader, found.doing())
         spent.network = sum(part.network for part in found.spent)
         spent.clips = sum(part.clips for part in found.spent)
@@ -164,6 +167,7 @@ class _Analysis:
     following: dict[str, Any]  # what `follow` takes
     action_threshold: float
     progress: Progress | None
+    journal: Journal | None
     spent: list[Spent] = field(default_factory=list)  # by part, which go at once
     top: tuple[Score, ...] = ()
     windows: tuple[Ranked, ...] = ()
@@ -181,7 +185,10 @@ class _Analysis:
 
     def _see(self, reader: Reader) -> None:
         seen = Seen(labels_of(self.analyst.tags), _TOP, most=KEPT)
-        with closing(score(reader, self.analyst.tags, spent=self._counted())) as scored:
+        with (
+            remembered(self.analyst.tags, self.journal, "tags") as tags,
+            closing(score(reader, tags, spent=self._counted())) as scored,
+        ):
             for _ in seen.passing(scored, reader.video, self.progress):
                 pass
         if not seen.count:
@@ -190,15 +197,22 @@ class _Analysis:
         self.warnings += tuple(seen.warnings())
 
     def _find_shots(self, finder: Runtime, reader: Reader) -> None:
-        with closing(judged(reader, finder, spent=self._counted())) as frames:
+        with (
+            remembered(finder, self.journal, "shots") as net,
+            closing(judged(reader, net, spent=self._counted())) as frames,
+        ):
             self.cuts = tuple(cuts(frames, _SURE))
 
     def _follow(self, detector: Detector | BoxFile, reader: Reader) -> None:
         spent = self._counted()
-        found = follow(reader, detector, self.analyst.tracker, spent=spent, **self.following)
-        self.tracks, self.acts, lost = _track.who_does_what(
-            found, reader, self.analyst.actions, self.action_threshold, spent=spent
-        )
+        with (
+            remembered_looks(detector, self.journal) as eye,
+            remembered(self.analyst.actions, self.journal, "actions") as judge,
+        ):
+            found = follow(reader, eye, self.analyst.tracker, spent=spent, **self.following)
+            self.tracks, self.acts, lost = _track.who_does_what(
+                found, reader, judge, self.action_threshold, spent=spent
+            )
         self.warnings += tuple(lost)
 
     def _counted(self) -> Spent:

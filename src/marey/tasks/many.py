@@ -114,8 +114,7 @@ def track_all(
 ) -> Generator[Done[Report]]:
     """What `track` finds in each of `videos`; `how` is what else it takes, `each_of` the rest.
 
-    `cuts` are by the video's path. A video that was begun is begun anew: nothing is kept in
-    `journal`. ModelError, WeightsError and DataError are raised here.
+    `cuts` are by the video's path. ModelError, WeightsError and DataError are raised here.
     """
     ready = made_tracking(detector) if isinstance(detector, str | os.PathLike) else detector
     if isinstance(actions, str | os.PathLike):
@@ -125,7 +124,7 @@ def track_all(
         known = (cuts or {}).get(os.fspath(video), ())
         return track(video, ready, cuts=known, actions=actions, **each, **how)
 
-    yield from each_of(videos, do, at_once=at_once, progress=progress)
+    yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
 
 
 def analyze_all(
@@ -139,10 +138,10 @@ def analyze_all(
 ) -> Generator[Done[Report]]:
     """What `analyze` finds in each of `videos`, one at a time: its parts fill the gaps already.
 
-    `how` is what else it takes; nothing is kept in `journal`.
+    `how` is what else it takes, `each_of` the rest.
     """
     do = partial(analyze, model=analyst, threads=threads, **how)
-    yield from each_of(videos, do, at_once=1, progress=progress)
+    yield from each_of(videos, do, at_once=1, progress=progress, journal=journal)
 
 
 def cuts_of(path: Path) -> dict[str, list[float]]:

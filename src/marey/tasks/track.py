@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from marey.data.box_files import BoxFile, is_box_file
+from marey.outputs.journal import Journal
 from marey.runtime import Runtime
 from marey.runtime.detector import PEDESTRIANS, Detector, make_detector
 from marey.runtime.roi import compile_actions
 from marey.tasks._actor_looks import JudgesBoxes
 from marey.tasks._filled import NOBODY
 from marey.tasks._followed import Followed
+from marey.tasks._remembered import remembered, remembered_looks
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
 from marey.tasks.actors import Acting
@@ -45,6 +47,7 @@ def track(
     limits: Limits | None = None,
     progress: Progress | None = None,
     spent: Spent | None = None,
+    journal: Journal | None = None,
 ) -> Report:
     """The things in `video`, each as a `Track` with an id: its box in every frame it is in.
 
@@ -52,7 +55,7 @@ def track(
     `made_ready` gave; `tracker` is cbiou, bytetrack, sort, ocsort or botsort, or "none": then there
     is a track without an id for each label. What else is set is as in `marey.tasks.follow.follow`,
     which gives the same frame by frame; `threads` and `limits` are those of `open_video`; `spent`
-    is told what it took.
+    is told what it took, and `journal` keeps what the networks say.
 
     With `actions`, a network of clips or one of boxes in clips (a name, or what
     `marey.runtime.roi.compile_actions` made), the report also has what each of them does with a
@@ -68,11 +71,16 @@ def track(
     how: dict[str, Any] = {"every": every, "threshold": threshold, "labels": labels}
     how |= {"patience": patience, "smooth": smooth}
     spent = spent or Spent()
-    with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
+    with (
+        spent.on("seconds"),
+        open_video(video, limits=limits, threads=threads) as reader,
+        remembered_looks(detector, journal) as eye,
+        remembered(actions, journal, "actions") as judge,
+    ):
         spent.frames = reader.counts
-        found = follow(reader, detector, tracker, batch=batch, cuts=cuts, spent=spent, **how)
+        found = follow(reader, eye, tracker, batch=batch, cuts=cuts, spent=spent, **how)
         tracks, events, lost = who_does_what(
-            found, reader, actions, action_threshold, progress=progress, spent=spent
+            found, reader, judge, action_threshold, progress=progress, spent=spent
         )
         if not reader.counts.converted:
             raise nothing_decoded(video)

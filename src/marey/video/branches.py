@@ -47,18 +47,22 @@ class Branches:
     ) -> None:
         with self._lock:
             self._ended = True
-            self._waiting.clear()
+            for frames in self._waiting.values():
+                frames.clear()
             self._lock.notify_all()
             self._decoding.__exit__(kind, error, traceback)
         self._reader.counts.converted += sum(one.counts.converted for one in self._readers)
 
     def read(self, branch: Branch) -> Decoded | None:
-        """The next frame of that branch, None at the end."""
+        """The next frame of that branch, None at the end.
+
+        ValueError where another thread has closed it: that is no end of the video.
+        """
         with self._lock:
             self._lock.wait_for(lambda: self._free(branch))
             own = self._waiting.get(branch)
             if own is None:
-                return None
+                raise ValueError("the video is closed")
             if not own and not self._ended:
                 self._decode()
             self._lock.notify_all()
