@@ -6,11 +6,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from marey import __version__
-from marey.console import Bars, Failures, complain, emit, warn
+from marey.console import Bars, Failures, complain, emit_text, warn
 from marey.errors import MareyError, OutputError
 from marey.files import stamps
 
@@ -96,8 +97,10 @@ class Results:
         return None if self._part is None else self._part.journal
 
     def add(self, video: str, report: Report) -> None:
+        from marey.outputs.text import pieces
+
         if self._part is None:
-            emit(report.to_dict(), partial(self._draw, report))
+            emit_text(chain(pieces(report), "\n"), partial(self._draw, report))
         else:
             self._part.add(video, report)
 

@@ -119,13 +119,20 @@ def emit(
     rows: Mapping[str, Any] | Iterable[Mapping[str, Any]], render: Callable[[], RenderableType]
 ) -> None:
     """Results on stdout: drawn by `render` on a terminal, a line of JSON each in a pipe."""
+    each = [rows] if isinstance(rows, Mapping) else rows
+    emit_text((json.dumps(row, ensure_ascii=False) + "\n" for row in each), render)
+
+
+def emit_text(pieces: Iterable[str], render: Callable[[], RenderableType]) -> None:
+    """The same of what is text in pieces, each written as it comes."""
     if sys.stdout.isatty():
         from rich.console import Console
 
         Console().print(render())
         return
-    for row in [rows] if isinstance(rows, Mapping) else rows:
-        print(json.dumps(row, ensure_ascii=False), flush=True)  # noqa: T201
+    for piece in pieces:
+        print(piece, end="")  # noqa: T201
+    sys.stdout.flush()
 
 
 class Screen:

@@ -199,6 +199,17 @@ class Track:
     scores: NDArray[np.float32]
     seen: NDArray[np.bool_]
 
+    def only(self, which: slice) -> Track:
+        """Some of its boxes."""
+        return Track(
+            self.id,
+            self.label,
+            self.times[which],
+            self.boxes[which],
+            self.scores[which],
+            self.seen[which],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, a dictionary a box."""
         rows = zip(
@@ -343,7 +354,10 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Report:
-        """The report that `to_dict` wrote; ValueError if it is of another schema."""
+        """The report that `to_dict` wrote; ValueError if it is of another schema.
+
+        Tracks may be whole already.
+        """
         if data.get("schema") != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA!r}, got {data.get('schema')!r}")
         video = {key: value for key, value in data["video"].items() if key != "duration"}
@@ -356,7 +370,10 @@ class Report:
             ),
             warnings=tuple(data["warnings"]),
             events=tuple(Event(**row) for row in data.get("events", ())),
-            tracks=tuple(map(Track.from_dict, data.get("tracks", ()))),
+            tracks=tuple(
+                row if isinstance(row, Track) else Track.from_dict(row)
+                for row in data.get("tracks", ())
+            ),
             also=tuple(map(ModelCard.from_dict, data.get("also", ()))),
             tracking=Tracking.from_dict(said) if (said := data.get("tracking")) else None,
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+import numpy as np
+
 from marey.types import Report
 from marey.video.numbers import Numbers
 from marey.video.read import open_video
@@ -27,16 +29,18 @@ def write_mot(reports: Iterable[Report], file: TextIO) -> None:
 
 def mot_rows(report: Report) -> Iterator[Line]:
     """Frame, id, left, top, width, height and score of every box, in order of frames."""
-    numbers = frame_numbers(report)
-    rows = [
-        (numbers[time], NO_ID if track.id is None else track.id, *box, score)
-        for track in report.tracks
-        for time, box, score in zip(
-            track.times.tolist(), track.boxes.tolist(), track.scores.tolist(), strict=True
-        )
-    ]
-    for frame, id, x1, y1, x2, y2, score in sorted(rows, key=lambda row: row[:2]):
-        yield frame, id, x1, y1, x2 - x1, y2 - y1, score
+    if not report.tracks:
+        return
+    numbers, tracks = frame_numbers(report), report.tracks
+    frames = np.concatenate([[numbers[time] for time in t.times.tolist()] for t in tracks])
+    ids = np.repeat(
+        [NO_ID if t.id is None else t.id for t in tracks], [len(t.times) for t in tracks]
+    )
+    boxes = np.concatenate([t.boxes for t in tracks])
+    scores = np.concatenate([t.scores for t in tracks])
+    for k in np.lexsort((ids, frames)).tolist():
+        x1, y1, x2, y2 = boxes[k].tolist()
+        yield int(frames[k]), int(ids[k]), x1, y1, x2 - x1, y2 - y1, float(scores[k])
 
 
 def frame_numbers(report: Report) -> dict[float, int]:

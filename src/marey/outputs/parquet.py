@@ -11,7 +11,7 @@ from marey.errors import MissingExtraError
 from marey.outputs.text import CSV_COLUMNS, rows
 from marey.types import Report
 
-_GROUP = 100_000  # rows in memory at once
+_GROUP = 20_000  # rows in memory at once
 
 
 def require_pyarrow() -> None:
@@ -37,5 +37,5 @@ def write_parquet(reports: Iterable[Report], path: Path) -> None:
         for report in reports:
             left = rows(report)
             while some := list(islice(left, _GROUP)):
-                table = [dict(zip(CSV_COLUMNS, row, strict=True)) for row in some]
-                writer.write_table(pa.Table.from_pylist(table, schema))
+                columns = dict(zip(CSV_COLUMNS, zip(*some, strict=True), strict=True))
+                writer.write_table(pa.Table.from_pydict(columns, schema))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import glob
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from marey.files import Stamp, stamps, unwritable
 from marey.outputs.journal import Journal
-from marey.types import Report
+from marey.types import Report, Track
 
 _HASH = 12  # digits in the name of a video's journal
 
@@ -90,9 +94,12 @@ class Part:
     def add(self, video: str | os.PathLike[str], report: Report) -> None:
         """Keep a report, on disk before this returns."""
         place, seen = self._file.tell(), stamps(video)
-        row = {"source": [os.fspath(video), seen], "report": report.to_dict()}
+        row = {"source": [os.fspath(video), seen], "report": replace(report, tracks=()).to_dict()}
         try:
-            self._append(json.dumps(row, ensure_ascii=False) + "\n")
+            self._append(json.dumps(row, ensure_ascii=False)[:-1] + ', "tracks": [')
+            for number, track in enumerate(report.tracks):
+                self._append(("," if number else "") + json.dumps(_packed(track)))
+            self._append("]}\n")
         except OSError as error:
             raise unwritable(self.path, error) from error
         self._places[os.fspath(video)] = seen, place
@@ -128,9 +135,30 @@ class Part:
             for video in videos:
                 if video in self:
                     file.seek(self._places[os.fspath(video)][1])
-                    yield Report.from_dict(json.loads(file.readline())["report"])
+                    row = json.loads(file.readline())
+                    tracks = tuple(_unpacked(**track) for track in row["tracks"])
+                    yield replace(Report.from_dict(row["report"]), tracks=tracks)
 
     def remove(self) -> None:
         """The output is whole: this is not needed any more."""
         self._places.clear()
         self._forget_journals()
+
+
+_COLUMNS = {"times": "<f8", "boxes": "<f4", "scores": "<f4", "seen": "?"}
+
+
+def _packed(track: Track) -> dict[str, Any]:
+    """JSON-ready and exact, 39 bytes a box: what a report's JSON holds takes 100."""
+    columns = {
+        name: base64.b64encode(getattr(track, name).astype(kind).tobytes()).decode()
+        for name, kind in _COLUMNS.items()
+    }
+    return {"id": track.id, "label": track.label, **columns}
+
+
+def _unpacked(id: int | None, label: str, **columns: str) -> Track:
+    times, boxes, scores, seen = (
+        np.frombuffer(base64.b64decode(columns[name]), kind) for name, kind in _COLUMNS.items()
+    )
+    return Track(id, label, times, boxes.reshape(-1, 4), scores, seen)

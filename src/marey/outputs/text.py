@@ -5,28 +5,58 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from textwrap import indent
 from typing import Any, TextIO
 
 from marey.errors import DataError
-from marey.types import CORNERS, Report, Score
+from marey.types import CORNERS, Report, Score, Track
 
 CSV_COLUMNS = ("video", "scope", "start", "end", "rank", "label", "score", "id", *CORNERS, "seen")
 Row = tuple[Any, ...]
 """A value for each of `CSV_COLUMNS`, None where there is none."""
 
 
-def line(report: Report) -> str:
-    """One report as one line of JSON."""
-    return json.dumps(report.to_dict(), ensure_ascii=False)
+_BOXES = 1000  # that are text at once
+
+
+def pieces(report: Report, margin: str | None = None) -> Iterator[str]:
+    """The JSON of a report, a little at a time: one line, or lines behind a `margin`, a box each.
+
+    However long a video is, its boxes are never all dictionaries, or text, at once.
+    """
+    gap = "" if margin is None else f"\n{margin}  "
+    comma, indent = (", ", None) if margin is None else ("," + gap, 2)
+    yield "{" + gap
+    for k, (key, value) in enumerate(replace(report, tracks=()).to_dict().items()):
+        yield f'{comma if k else ""}"{key}": '
+        if key == "tracks":
+            yield from _tracks(report.tracks, gap)
+        else:
+            yield json.dumps(value, ensure_ascii=False, indent=indent).replace("\n", gap)
+    yield "}" if margin is None else f"\n{margin}}}"
+
+
+def _tracks(tracks: Iterable[Track], gap: str) -> Iterator[str]:
+    """A list of them; every one, and every box, behind `gap` and two or four spaces, if it is."""
+    yield "["
+    comma, one, box = (",", gap + "  ", gap + "    ") if gap else (", ", "", "")
+    for number, track in enumerate(tracks):
+        about = json.dumps({"id": track.id, "label": track.label}, ensure_ascii=False)
+        yield f'{comma if number else ""}{one}{about[:-1]}, "boxes": ['
+        for first in range(0, len(track.times), _BOXES):
+            some = track.only(slice(first, first + _BOXES)).to_dict()["boxes"]
+            yield (comma if first else "") + box
+            yield json.dumps(some)[1:-1].replace("}, {", "}" + comma + box + "{")
+        yield "]}"
+    yield "]"
 
 
 def read_reports(path: Path) -> list[Report]:
     """The reports in a file that `write_json` wrote; DataError for another."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = json.loads(path.read_text(encoding="utf-8"), object_hook=_as_it_comes)
         return [Report.from_dict(row) for row in (said if isinstance(said, list) else [said])]
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=path) from error
@@ -38,22 +68,30 @@ def read_reports(path: Path) -> list[Report]:
         ) from error
 
 
+def _as_it_comes(data: dict[str, Any]) -> dict[str, Any] | Track:
+    """A track as soon as it is read, so that only its own boxes are dictionaries."""
+    return Track.from_dict(data) if "boxes" in data else data
+
+
 def write_json(reports: Iterable[Report], file: TextIO) -> None:
     """One object, or a list of several."""
-    rows = (json.dumps(report.to_dict(), ensure_ascii=False, indent=2) for report in reports)
+    rows = iter(reports)
     first, second = next(rows, None), next(rows, None)
     if first is not None and second is None:
-        file.write(first + "\n")
+        file.writelines(pieces(first, margin=""))
+        file.write("\n")
         return
     file.write("[")
     for k, row in enumerate(chain(filter(None, (first, second)), rows)):
-        file.write(",\n" if k else "\n")
-        file.write(indent(row, "  "))
+        file.write(",\n  " if k else "\n  ")
+        file.writelines(pieces(row, margin="  "))
     file.write("\n]\n")
 
 
 def write_jsonl(reports: Iterable[Report], file: TextIO) -> None:
-    file.writelines(line(report) + "\n" for report in reports)
+    for report in reports:
+        file.writelines(pieces(report))
+        file.write("\n")
 
 
 def write_csv(reports: Iterable[Report], file: TextIO) -> None:

@@ -35,16 +35,11 @@ def split_at(
             known = np.flatnonzero((shots == shot) & track.seen)
             if len(known):
                 ids[track.id, int(shot)] = new = track.id if place == 0 else next(fresh)
-                parts.append(_part(track, slice(known[0], known[-1] + 1), new))
+                part = track.only(slice(known[0], known[-1] + 1))
+                parts.append(replace(part, id=new))
     moved = []
     for event in events:
         shot = bisect_right(cuts, (event.start + event.end) / 2)
         actor = None if event.actor is None else ids.get((event.actor, shot), event.actor)
         moved.append(replace(event, actor=actor))
     return tuple(parts), tuple(moved)
-
-
-def _part(track: Track, at: slice, id: int) -> Track:
-    return Track(
-        id, track.label, track.times[at], track.boxes[at], track.scores[at], track.seen[at]
-    )
