@@ -28,9 +28,10 @@ from marey.benchmark.way import decode_only
 from marey.data.box_files import BoxFile
 from marey.files import whole_file
 from marey.runtime.detector import PEDESTRIANS, Detector, make_detector
+from marey.tasks._collected import collect
 from marey.tasks._trackers import TRACKERS
 from marey.tasks.follow import DEFAULT_TRACKER, follow
-from marey.tasks.track import collect, track
+from marey.tasks.track import track
 from marey.training.track_metrics import TrackMetrics, evaluate_tracks
 from marey.types import Report
 from marey.video.read import open_video

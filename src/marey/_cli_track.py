@@ -58,6 +58,9 @@ def track(
         Path | None,
         typer.Option(help="Report of marey detect, .json, at whose cuts all tracks end."),
     ] = None,
+    shots: Annotated[
+        bool, typer.Option("--shots", help="Find cuts in the same pass: all tracks end at them.")
+    ] = False,
     actions: Actions = None,
     action_threshold: ActionThreshold = 0.5,
     runtime: Runtime = "auto",
@@ -67,8 +70,9 @@ def track(
 ) -> None:
     """Find things and follow them: boxes with ids and times in every frame."""
     from marey.data.box_files import is_box_file
-    from marey.outputs.table import tracks
+    from marey.outputs.table import overview, tracks
     from marey.tasks._trackers import check_tracker
+    from marey.tasks.detect import SHOTS
     from marey.tasks.many import cuts_of, track_all
     from marey.tasks.track import made_ready
 
@@ -76,7 +80,7 @@ def track(
     paths = failures.expand(videos)
     if is_box_file(detector) and len(paths) > 1:
         raise typer.BadParameter("a file of boxes is of one video", param_hint="--detector")
-    results = Results(output, paths, tracks)
+    results = Results(output, paths, overview if shots or actions else tracks)
     check_tracker(tracker)
     run = partial(
         track_all,
@@ -88,6 +92,7 @@ def track(
         patience=patience,
         smooth=smooth,
         cuts=cuts_of(cuts) if cuts else None,
+        shots=SHOTS if shots else None,
         actions=actions,
         action_threshold=action_threshold,
     )
@@ -137,6 +142,6 @@ def analyze(
         )
     run = partial(analyze_all, every=every, threshold=threshold, action_threshold=action_threshold)
     about: dict[str, Any] = {"detector": detector, "tracker": tracker, "actions": actions}
-    about["parts"] = [asdict(part.card()) for part in analyst.parts]
+    about["parts"] = [asdict(part.card()) for part in analyst.asked.nets]
     find_all(results, failures, run, model, analyst, threads=threads, verbose=verbose, **about)
     raise typer.Exit(failures.exit_code)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_classify import BrightOrDark
+from test_shots import Jumps, shades
 
 from marey.boxes import Detections
 from marey.errors import MissingExtraError, ModelError
@@ -17,6 +18,7 @@ from marey.tasks._shot_tracks import split_at
 from marey.tasks._spent import Spent
 from marey.tasks.analyze import Analyst, analyze
 from marey.tasks.classify import classify
+from marey.tasks.shots import shots
 from marey.tasks.track import track
 from marey.testing.videos import make_video
 from marey.types import Event, Input, ModelCard, Track
@@ -87,6 +89,38 @@ def test_it_finds_what_each_verb_finds_and_decodes_once(video: Path) -> None:
     assert spent.frames.decoded <= 150
     assert spent.clips > 150  # the detector looked at every frame, and others at some
     assert [card.name for card in report.also] == ["onething", "bright-or-dark"]
+
+
+def test_tracking_finds_shots_in_the_same_decoding(tmp_path: Path) -> None:
+    times = [Fraction(k, 25) for k in range(100)]
+    path = shades(tmp_path / "a.mp4", [40] * 33 + [220] * 67, times)
+    spent = Spent()
+    report = track(path, OneThing(), shots=Jumps(), actions=EverySecond(), spent=spent)  # type: ignore[arg-type]
+    alone = shots(path, Jumps())  # type: ignore[arg-type]
+    (cut,) = alone.events
+    assert cut.start == pytest.approx(33 / 25)
+    assert [event for event in report.events if event.label == "cut"] == [cut]
+    assert [(t.id, t.times[0], t.times[-1]) for t in report.tracks] == [
+        (1, 0, pytest.approx(32 / 25)),
+        (2, pytest.approx(33 / 25), pytest.approx(99 / 25)),
+    ]
+    assert spent.frames.decoded <= 100
+    assert report.model.name == "onething"
+    assert [card.name for card in report.also] == ["jumps", "bright-or-dark"]
+    assert report.tracking == track(path, OneThing()).tracking
+    known = track(path, OneThing(), cuts=[cut.start])
+    assert [t.to_dict() for t in report.tracks] == [t.to_dict() for t in known.tracks]
+
+
+def test_a_shot_that_is_looked_for_and_cannot_be_is_an_error(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MissingExtraError("no weights", do="Install them.")
+
+    monkeypatch.setattr("marey.tasks.track.finder", refuse)
+    with pytest.raises(MissingExtraError, match="no weights"):
+        track(video, OneThing(), shots="transnetv2")
 
 
 @pytest.mark.usefixtures("without_shots")

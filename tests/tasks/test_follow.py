@@ -12,10 +12,10 @@ import pytest
 from moving import Eye, straight
 
 from marey.errors import MissingExtraError, ModelError
+from marey.tasks._collected import collect
 from marey.tasks._followed import Followed
 from marey.tasks._trackers import TRACKERS
 from marey.tasks.follow import follow
-from marey.tasks.track import collect
 from marey.testing.videos import make_video
 from marey.types import Frame, Track
 from marey.video.read import Reader, open_video

@@ -62,6 +62,9 @@ class Parts:
         looks, acts = self.nets["looks"], self.nets["actions"]
         return track(video, looks, actions=acts, journal=journal, **how)
 
+    def cut(self, video: Path, journal: Journal | None = None, **how: Any) -> Report:
+        return self.track(video, journal, shots=self.nets["shots"], **how)
+
     def analyze(self, video: Path, journal: Journal | None = None, **how: Any) -> Report:
         nets = self.nets
         with pytest.MonkeyPatch.context() as patch:
@@ -81,6 +84,8 @@ WAYS: dict[str, tuple[Run, str, dict[str, Any]]] = {
     "several at once": (Parts.track, "looks", {"every": 2, "batch": 3, "labels": ("person",)}),
     "no tracker": (Parts.track, "looks", {"tracker": "none"}),
     "moving camera": (Parts.track, "looks", {"tracker": "botsort", "every": 3}),
+    "shots": (Parts.cut, "looks", {"every": 2}),
+    "shots, killed there": (Parts.cut, "shots", {}),
     "actions": (Parts.track, "actions", {"action_threshold": 0.2}),
     "all, people": (Parts.analyze, "looks", {"every": 1}),
     "all, tags": (Parts.analyze, "tags", {}),

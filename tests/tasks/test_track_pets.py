@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from marey.data.box_files import BoxFile
+from marey.tasks._collected import collect
 from marey.tasks._trackers import TRACKERS
 from marey.tasks.follow import follow
-from marey.tasks.track import collect, track
+from marey.tasks.track import track
 from marey.training.track_metrics import TrackMetrics, evaluate_tracks
 from marey.types import Report
 from marey.video.read import open_video

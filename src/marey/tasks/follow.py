@@ -103,6 +103,7 @@ def told(
     labels: Collection[str] | None = None,
     patience: float = PATIENCE,
     smooth: float = SMOOTH,
+    **_: object,
 ) -> Tracking:
     """What a report says of what `follow` was given."""
     wanted = None if labels is None else tuple(labels)

@@ -28,6 +28,7 @@ from marey.tasks.analyze import Analyst, analyze
 from marey.tasks.classify import DEFAULT_MODEL, classify
 from marey.tasks.detect import SHOTS, detect, made_ready
 from marey.tasks.features import features, seer
+from marey.tasks.shots import finder
 from marey.tasks.track import DEFAULT_DETECTOR, track
 from marey.tasks.track import made_ready as made_tracking
 from marey.types import Report, VideoFeatures
@@ -106,6 +107,7 @@ def track_all(
     detector: str | os.PathLike[str] | Detector | BoxFile = DEFAULT_DETECTOR,
     *,
     cuts: Mapping[str, Sequence[float]] | None = None,
+    shots: str | Runtime | None = None,
     actions: str | os.PathLike[str] | Runtime | JudgesBoxes | None = None,
     at_once: int = AT_ONCE,
     progress: Callable[[str], Progress] | None = None,
@@ -119,10 +121,12 @@ def track_all(
     ready = made_tracking(detector) if isinstance(detector, str | os.PathLike) else detector
     if isinstance(actions, str | os.PathLike):
         actions = compile_actions(actions)
+    if isinstance(shots, str):
+        shots = finder(shots)
 
     def do(video: str | os.PathLike[str], **each: Any) -> Report:
         known = (cuts or {}).get(os.fspath(video), ())
-        return track(video, ready, cuts=known, actions=actions, **each, **how)
+        return track(video, ready, cuts=known, shots=shots, actions=actions, **each, **how)
 
     yield from each_of(videos, do, at_once=at_once, progress=progress, journal=journal)
 

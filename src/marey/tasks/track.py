@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-from array import array
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Sequence
 from typing import Any
-
-import numpy as np
 
 from marey.data.box_files import BoxFile, is_box_file
 from marey.outputs.journal import Journal
@@ -16,15 +12,13 @@ from marey.runtime import Runtime
 from marey.runtime.detector import PEDESTRIANS, Detector, make_detector
 from marey.runtime.roi import compile_actions
 from marey.tasks._actor_looks import JudgesBoxes
-from marey.tasks._filled import NOBODY
-from marey.tasks._followed import Followed
-from marey.tasks._remembered import remembered, remembered_looks
+from marey.tasks._pass import Asked, Pass
 from marey.tasks._seen import Progress
 from marey.tasks._spent import Spent
-from marey.tasks.actors import Acting
-from marey.tasks.follow import DEFAULT_TRACKER, PATIENCE, SMOOTH, follow, told
-from marey.types import Event, Report, Track
-from marey.video.read import Limits, Reader, nothing_decoded, open_video
+from marey.tasks.follow import DEFAULT_TRACKER, PATIENCE, SMOOTH
+from marey.tasks.shots import finder
+from marey.types import Report
+from marey.video.read import Limits, open_video
 
 DEFAULT_DETECTOR = PEDESTRIANS
 
@@ -41,6 +35,7 @@ def track(
     patience: float = PATIENCE,
     smooth: float = SMOOTH,
     cuts: Sequence[float] = (),
+    shots: str | Runtime | None = None,
     actions: str | os.PathLike[str] | Runtime | JudgesBoxes | None = None,
     action_threshold: float = 0.5,
     threads: int = 0,
@@ -57,6 +52,9 @@ def track(
     which gives the same frame by frame; `threads` and `limits` are those of `open_video`; `spent`
     is told what it took, and `journal` keeps what the networks say.
 
+    With `shots`, TransNetV2 ("transnetv2", or what `marey.tasks.shots.finder` gave) finds cuts in
+    the same decoding: they are events `cut`, and no track goes on over one.
+
     With `actions`, a network of clips or one of boxes in clips (a name, or what
     `marey.runtime.roi.compile_actions` made), the report also has what each of them does with a
     score of `action_threshold` or more, as events with an `actor` (`marey.tasks.actors.Acting`).
@@ -68,59 +66,15 @@ def track(
         detector = made_ready(detector)
     if isinstance(actions, str | os.PathLike):
         actions = compile_actions(actions)
+    if isinstance(shots, str):
+        shots = finder(shots)
     how: dict[str, Any] = {"every": every, "threshold": threshold, "labels": labels}
-    how |= {"patience": patience, "smooth": smooth}
+    how |= {"batch": batch, "patience": patience, "smooth": smooth, "cuts": cuts}
     spent = spent or Spent()
-    with (
-        spent.on("seconds"),
-        open_video(video, limits=limits, threads=threads) as reader,
-        remembered_looks(detector, journal) as eye,
-        remembered(actions, journal, "actions") as judge,
-    ):
-        spent.frames = reader.counts
-        found = follow(reader, eye, tracker, batch=batch, cuts=cuts, spent=spent, **how)
-        tracks, events, lost = who_does_what(
-            found, reader, judge, action_threshold, progress=progress, spent=spent
-        )
-        if not reader.counts.converted:
-            raise nothing_decoded(video)
-        return Report(
-            video=reader.video,
-            model=detector.card(),
-            top=(),
-            windows=(),
-            warnings=(
-                *detector.warnings,
-                *(actions.warnings if actions else ()),
-                *reader.warnings(),
-                *lost,
-            ),
-            events=events,
-            tracks=tracks,
-            also=(actions.card(),) if actions else (),
-            tracking=told(tracker, **how),
-        )
-
-
-def who_does_what(
-    found: Generator[Followed],
-    reader: Reader,
-    actions: Runtime | JudgesBoxes | None,
-    threshold: float,
-    *,
-    progress: Progress | None = None,
-    spent: Spent | None = None,
-) -> tuple[tuple[Track, ...], tuple[Event, ...], list[str]]:
-    """The tracks in what `follow` found in `reader`, what each does by `actions`, and warnings."""
-    video = reader.video
-    shown: Iterator[Followed] = found
-    acting = None
-    if actions is not None:
-        acting = Acting(actions, video, threshold=threshold, spent=spent)
-        shown = acting(found)
-    with closing(found):
-        tracks = collect(_shown(shown, video.start, video.duration, progress))
-    return (tracks, acting.events, acting.warnings()) if acting else (tracks, (), [])
+    with spent.on("seconds"), open_video(video, limits=limits, threads=threads) as reader:
+        found = Pass(Asked(None, detector, shots, actions), tracker, how, action_threshold)
+        found.over(reader, progress=progress, spent=spent, journal=journal)
+        return found.report(reader)
 
 
 def made_ready(
@@ -135,61 +89,3 @@ def made_ready(
         return BoxFile(detector)
     how = {"runtime": runtime, "precision": precision}
     return make_detector(os.fspath(detector), threads=threads, **how)
-
-
-class _Growing:
-    """A track that is not whole yet: 29 bytes a box."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.times, self.boxes = array("d"), array("f")
-        self.scores, self.seen = array("f"), array("b")
-
-    def add(self, time: float, box: Iterable[float], score: float, seen: bool) -> None:
-        self.times.append(time)
-        self.boxes.extend(box)
-        self.scores.append(score)
-        self.seen.append(seen)
-
-    def whole(self, id: int) -> Track:
-        return Track(
-            id=None if id == NOBODY else id,
-            label=self.label,
-            times=np.array(self.times, np.float64),
-            boxes=np.array(self.boxes, np.float32).reshape(-1, 4),
-            scores=np.array(self.scores, np.float32),
-            seen=np.array(self.seen, np.bool_),
-        )
-
-
-def collect(found: Iterable[Followed]) -> tuple[Track, ...]:
-    """The tracks in frames that follow each other, by id; things without one by their label.
-
-    No image is kept: an hour of ten people, at 25 frames a second, takes 26 MB.
-    """
-    growing: dict[tuple[int, str], _Growing] = {}
-    for moment in found:
-        time = float(moment.frame.time)
-        for id, label, box, score, seen in zip(
-            moment.ids.tolist(),
-            moment.labels,
-            moment.boxes.tolist(),
-            moment.scores.tolist(),
-            moment.seen.tolist(),
-            strict=True,
-        ):
-            key = id, label
-            if key not in growing:
-                growing[key] = _Growing(label)
-            growing[key].add(time, box, score, seen)
-    return tuple(growing.pop(key).whole(key[0]) for key in sorted(growing))
-
-
-def _shown(
-    found: Iterable[Followed], start: float, duration: float | None, progress: Progress | None
-) -> Iterator[Followed]:
-    """The frames, told to `progress` on their way."""
-    for moment in found:
-        if progress:
-            progress(float(moment.frame.time) - start, duration)
-        yield moment
