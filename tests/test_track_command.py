@@ -111,6 +111,27 @@ def test_a_run_that_was_stopped_inside_a_video_goes_on_there(
     assert not list(tmp_path.glob("*.part*"))
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "parquet", "vtt", "txt", "mp4", "html"])
+def test_nothing_to_follow_is_no_failure(
+    marey: Marey, video: Path, tmp_path: Path, suffix: str
+) -> None:
+    (tmp_path / "det.txt").touch()
+    output = tmp_path / f"out.{suffix}"
+    assert marey("track", video, "--detector", tmp_path / "det.txt", "-o", output).returncode == 0
+    assert output.exists()
+
+
+def test_ids_and_lines_of_a_file_of_boxes_may_jump(
+    marey: Marey, video: Path, boxes: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.txt"
+    lines = [line.split(",") for line in boxes.read_text().splitlines()]
+    jumping = [",".join((line[0], str(-(10**k % 977)), *line[2:])) for k, line in enumerate(lines)]
+    odd.write_text("\n".join(jumping[::2] + jumping[::-2]) + "\n")
+    found = [json.loads(marey("track", video, "--detector", path).stdout) for path in (boxes, odd)]
+    assert found[0]["tracks"] == found[1]["tracks"]
+
+
 def test_labels_and_cuts(marey: Marey, video: Path, tmp_path: Path) -> None:
     detector = tmp_path / "det.csv"
     rows = (f"{k / 10},{x},5,{x + 9},30,{label}\n" for k in range(30) for x, label in AT)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from marey.boxes import visible
 from marey.data.box_files import BoxFile, Row, is_box_file, read_boxes
 from marey.errors import DataError
 
@@ -104,6 +105,12 @@ def test_boxes_are_had_by_number(tmp_path: Path) -> None:
     assert len(file.at(2, 0.0, 0.1)) == 0
     assert file.at(3, 0.1, 0.2).boxes.tolist() == [[11, 20, 41, 60]]
     assert file.card().name.endswith("a.txt")
+
+
+def test_a_box_too_large_for_its_numbers_is_nowhere(tmp_path: Path) -> None:
+    """It is left out with those that have no area, and told, by whoever looks."""
+    file = BoxFile(write(tmp_path, "a.txt", "1,-1,1e300,2,3,4,0.9\n1,-1,nan,2,3,4,0.9\n"))
+    assert visible(file.at(1, -math.inf, 0.0).boxes, 96, 64).tolist() == [False, False]
 
 
 def test_boxes_are_had_by_time_each_once(tmp_path: Path) -> None:

@@ -178,6 +178,43 @@ def test_the_overlay_shows_boxes_where_they_are(tmp_path: Path) -> None:
         assert differs[110:190, 110:170].mean() < 0.5
 
 
+@pytest.mark.parametrize("far", [600.0, 1e6, 3e9, 1e30])
+def test_boxes_far_outside_of_the_picture_are_drawn(tmp_path: Path, far: float) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=3, fps=Fraction(10), size=(240, 320))
+    with open_video(path) as reader:
+        video = reader.video
+    boxes = [[100, -far, far, 200], [-far, -far, far, far], [-far, -far, 100, 150]]
+    times = np.zeros(1)
+    tracks = tuple(
+        replace(track(k, times), boxes=np.array([box], np.float32)) for k, box in enumerate(boxes)
+    )
+    plain, boxed = tmp_path / "plain.mp4", tmp_path / "boxed.mp4"
+    empty = replace(report(str(path), ()), video=video)
+    write(empty, plain)
+    write(replace(empty, tracks=tracks), boxed)
+    one, other = pictures(plain)[0], pictures(boxed)[0]
+    differs = np.abs(one.astype(int) - other).max(-1) > 60
+    assert differs[20:140, 98:103].any(1).mean() > 0.5
+
+
+def test_hundreds_of_things_are_in_every_format(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=4, fps=Fraction(10), size=(240, 320))
+    with open_video(path) as reader:
+        video = reader.video
+        times = np.array([float(frame.time) for frame in reader.frames(size=(16, 16))])
+    crowd = tuple(track(7 * k + 1, times, x=k % 300) for k in range(400))
+    found = replace(report(str(path), crowd), video=video)
+    for suffix in (".json", ".jsonl", ".csv", ".parquet", ".txt", ".vtt", ".html", ".mp4"):
+        assert write(found, tmp_path / f"out{suffix}") == []
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 1600
+    lines = [line.split(",") for line in (tmp_path / "out.txt").read_text().splitlines()]
+    rows = [(int(line[0]), int(line[1])) for line in lines]
+    assert rows == [(frame + 1, 7 * k + 1) for frame in range(4) for k in range(400)]
+    assert (tmp_path / "out.vtt").read_text().count("-->") == 400
+    (again,) = read_reports(tmp_path / "out.json")
+    assert same(again, found)
+
+
 def pictures(path: Path) -> list[np.ndarray]:
     with open_video(path) as reader:
         return [frame.image for frame in reader.frames()]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from moving import Eye, straight
 from test_classify import BrightOrDark
 from test_shots import Jumps, shades
 
@@ -142,6 +143,41 @@ def test_what_cannot_be_had_is_left_out_and_told(
     assert shots.startswith("shots are not looked for: no weights")
     assert things.startswith("things are not looked for")
     assert actions.startswith("actions are not told")
+
+
+def test_frames_of_another_size_midway_are_the_first_ones_for_all_parts(tmp_path: Path) -> None:
+    parts = [
+        make_video(
+            tmp_path / f"{k}.ts",
+            frames=25,
+            first=25 * k,
+            size=size,
+            start=Fraction(k),
+            codec="mpeg2video",
+            b_frames=0,
+        )
+        for k, size in enumerate([(64, 96), (96, 160)])
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    eye = Eye([("person", straight(2, 5, 1))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module._shots, "finder", lambda **how: Jumps())
+        asked = Analyst(BrightOrDark(), detector=eye, actions=EverySecond())  # type: ignore[arg-type]
+    alone, found = track(joined, eye), analyze(joined, asked, every=1)
+    assert alone.warnings == ("frames of another size, scaled to that of the first: 25",)
+    assert found.warnings == alone.warnings
+    assert [t.to_dict() for t in found.tracks] == [t.to_dict() for t in alone.tracks]
+    assert found.tracks[0].boxes[-1, 0] == pytest.approx(2 + 49, abs=0.1)
+
+
+@pytest.mark.usefixtures("without_shots")
+def test_nothing_found_is_no_track_and_no_action(video: Path) -> None:
+    acts = EverySecond()
+    found = analyze(video, Analyst(BrightOrDark(), detector=Eye([]), actions=acts))  # type: ignore[arg-type]
+    assert (found.tracks, found.events, found.warnings[1:]) == ((), (), ())
+    assert found.windows
+    assert acts.clips == 0
 
 
 @pytest.mark.usefixtures("without_shots")

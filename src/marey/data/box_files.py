@@ -89,7 +89,8 @@ def _grouped(
 
 
 def _detections(rows: Sequence[Row]) -> Detections:
-    boxes = np.array([row.box for row in rows], np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is nowhere, as infinity is
+        boxes = np.array([row.box for row in rows], np.float32)
     scores = np.array([row.score for row in rows], np.float32)
     return Detections(boxes, scores, tuple(row.label for row in rows))
 

@@ -59,9 +59,10 @@ class Drawn:
         first, last = np.searchsorted(self._times, (time - _NEAR, time + _NEAR))
         places = list(zip(self._whose[first:last], self._which[first:last], strict=True))
         rows = [(self._tracks[whose], int(which)) for whose, which in places]
+        boxes = np.array([track.boxes[k] for track, k in rows], float).reshape(-1, 4)
+        far = 2 * max(image.shape)  # OpenCV's coordinates are integers of 32 bits
         found = self._sv.Detections(
-            xyxy=np.array([track.boxes[k] for track, k in rows], float).reshape(-1, 4)
-            * self._scale,
+            xyxy=np.clip(boxes * self._scale, -far, far),
             class_id=np.array([self._kinds.index(track.label) for track, _ in rows], int),
             tracker_id=np.array([-1 if t.id is None else t.id for t, _ in rows], int),
         )
