@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -142,6 +142,8 @@ def analyze(
         )
     run = partial(analyze_all, every=every, threshold=threshold, action_threshold=action_threshold)
     about: dict[str, Any] = {"detector": detector, "tracker": tracker, "actions": actions}
-    about["parts"] = [asdict(part.card()) for part in analyst.asked.nets]
+    # How far a part's logits were from its own is measured anew each time.
+    cards = (replace(net.card(), difference=None) for net in analyst.asked.nets)
+    about["parts"] = [asdict(card) for card in cards]
     find_all(results, failures, run, model, analyst, threads=threads, verbose=verbose, **about)
     raise typer.Exit(failures.exit_code)
