@@ -135,6 +135,18 @@ def test_what_is_begun_is_counted_by_the_video(video: Path, tmp_path: Path) -> N
         assert part.warnings == ["1 videos were begun in an earlier run"]
 
 
+def test_a_label_that_a_detector_does_not_tell_of_is_kept(video: Path, tmp_path: Path) -> None:
+    class Coco(Eye):
+        labels = ("person", "tree")  # type: ignore[assignment]
+
+    whole = track(video, Coco(THINGS))
+    assert "dog" in {one.label for one in whole.tracks}
+    with pytest.raises(KilledError):
+        track(video, Killed(Coco(THINGS), 40), journal=Journal(tmp_path / "j", video, {}))  # type: ignore[arg-type]
+    again = track(video, Coco(THINGS), journal=Journal(tmp_path / "j", video, {}))
+    assert again.to_dict()["tracks"] == whole.to_dict()["tracks"]
+
+
 def test_a_video_without_anything_goes_on_too(video: Path, tmp_path: Path) -> None:
     for last in (30, MANY):
         eye = Killed(Eye([]), last)

@@ -17,7 +17,6 @@ CSV_COLUMNS = ("video", "scope", "start", "end", "rank", "label", "score", "id",
 Row = tuple[Any, ...]
 """A value for each of `CSV_COLUMNS`, None where there is none."""
 
-
 _BOXES = 1000  # that are text at once
 
 

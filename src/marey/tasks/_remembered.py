@@ -54,13 +54,12 @@ class _Remembers:
         self._net, self._journal, self._rows = net, journal, rows
         self.labels, self.warnings, self.card = net.labels, net.warnings, net.card
 
-    def _said(self, ask: Callable[[], Answer]) -> Answer:
+    def _said(self, ask: Callable[[], Row]) -> Row:
         row = next(self._rows, None)
-        if row is not None:
-            return row.p.reshape(row.state["shape"])
-        answer = ask()
-        self._journal.add(answer.ravel(), {"shape": list(answer.shape)})
-        return answer
+        if row is None:
+            row = ask()
+            self._journal.add(*row)
+        return row
 
 
 class _Judges(_Remembers):
@@ -68,32 +67,46 @@ class _Judges(_Remembers):
         super().__init__(net, journal, rows)
         self.input, self.multilabel = net.input, net.multilabel
 
+    def _answer(self, ask: Callable[[], Answer]) -> Answer:
+        def asked() -> Row:
+            answer = ask()
+            return Row(answer.ravel(), {"shape": list(answer.shape)})
+
+        p, state = self._said(asked)
+        return p.reshape(state["shape"])
+
 
 class _JudgesClips(_Judges):
     def __call__(self, frames: NDArray[np.uint8], /) -> Answer:
-        return self._said(lambda: self._net(frames))
+        return self._answer(lambda: self._net(frames))
 
 
 class _JudgesBoxes(_Judges):
     def judge(self, frames: NDArray[np.uint8], boxes: NDArray[np.float32], /) -> Answer:
-        return self._said(lambda: self._net.judge(frames, boxes))
+        return self._answer(lambda: self._net.judge(frames, boxes))
 
 
 class _Looks(_Remembers):
-    """A row a detection: which of the frames, x1 y1 x2 y2, score, number of the label."""
+    """Of each thing: in which of the frames, x1 y1 x2 y2, score, number of the label."""
+
+    def __init__(self, net: Detector, journal: Journal, rows: Iterator[Row]) -> None:
+        super().__init__(net, journal, rows)
+        self._names = list(net.labels)  # and what else it may say
 
     def __call__(self, frames: NDArray[np.uint8], /) -> list[Detections]:
-        rows = self._said(lambda: self._rows_of(self._net(frames)))
-        return [self._found(rows[rows[:, 0] == number, 1:]) for number in range(len(frames))]
+        p, state = self._said(lambda: self._row(self._net(frames)))
+        things, self._names = p.reshape(-1, 7), state["labels"]
+        return [self._found(things[things[:, 0] == number, 1:]) for number in range(len(frames))]
 
-    def _rows_of(self, found: list[Detections]) -> Answer:
-        numbers = {label: number for number, label in enumerate(self.labels)}
-        rows = []
+    def _row(self, found: list[Detections]) -> Row:
+        names = list(dict.fromkeys([*self._names, *(n for one in found for n in one.labels)]))
+        numbers = {name: number for number, name in enumerate(names)}
+        things = []
         for frame, one in enumerate(found):
             labels = [numbers[label] for label in one.labels]
-            rows.append(np.column_stack([[frame] * len(one), one.boxes, one.scores, labels]))
-        return np.concatenate(rows).astype(np.float32)
+            things.append(np.column_stack([[frame] * len(one), one.boxes, one.scores, labels]))
+        return Row(np.concatenate(things).astype(np.float32).ravel(), {"labels": names})
 
-    def _found(self, rows: Answer) -> Detections:
-        labels = tuple(self.labels[number] for number in rows[:, 5].astype(int).tolist())
-        return Detections(rows[:, :4], rows[:, 4], labels)
+    def _found(self, things: Answer) -> Detections:
+        labels = tuple(self._names[number] for number in things[:, 5].astype(int).tolist())
+        return Detections(things[:, :4], things[:, 4], labels)
