@@ -43,6 +43,12 @@ def train(
     validation: Annotated[
         Path | None, typer.Option(help="For task actions: lines to validate on (default: a fold).")
     ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(
+            help="For task actions: reports of marey track, .json, of whose ids DATA tells."
+        ),
+    ] = None,
     skip: Skip = False,
 ) -> None:
     """Train a network on your own clips, a detector of events in videos, or who does what."""
@@ -50,9 +56,14 @@ def train(
 
     settings = settings_from(changes)
     if task != "detect":
-        only_for("--task detect", window=window, stride=stride, cache=cache)
+        only_for("--task detect", window=window, cache=cache)
+        if tracks is None:
+            only_for("--task detect, or actions with --tracks", stride=stride)
     if task != "actions":
-        only_for("--task actions", videos=videos, classes=classes, validation=validation)
+        own = {"videos": videos, "classes": classes, "validation": validation, "tracks": tracks}
+        only_for("--task actions", **own)
+    if tracks is not None:
+        only_for("lines as AVA has them, without --tracks", classes=classes, skip=skip)
     if task == "detect":
         from marey.training.detector import train_detector
         from marey.training.temporal_recipe import TemporalRecipe
@@ -70,6 +81,7 @@ def train(
             resume=resume,
         )
     elif task == "actions":
+        from marey.data.told_tracks import STEP
         from marey.training.actions import train_actions
         from marey.training.recipe import Recipe
 
@@ -82,6 +94,8 @@ def train(
             videos=videos,
             classes=classes,
             validation=validation,
+            tracks=tracks,
+            step=STEP if stride is None else stride,
             skip=skip,
             resume=resume,
         )

@@ -49,12 +49,16 @@ Data = Annotated[
     Path,
     typer.Argument(
         help="Folder with a folder a class, or CSV; for detectors CSV or ActivityNet's JSON; "
-        "for actions AVA's lines; for tracks MOT's text.",
+        "for actions AVA's lines, or a table of what ids do; for tracks MOT's text.",
         show_default=False,
     ),
 ]
 Stride = Annotated[
-    float | None, typer.Option(min=0.01, help="Seconds between features (default: 1/4 of a clip).")
+    float | None,
+    typer.Option(
+        min=0.01,
+        help="Seconds between features (default: 1/4 of a clip), or key frames of tracks (1).",
+    ),
 ]
 Cache = Annotated[
     Path | None,

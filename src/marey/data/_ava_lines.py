@@ -1,4 +1,4 @@
-"""Cells of AVA's lines, and what is wrong with a line."""
+"""Cells of lines that mark boxes, and what is wrong with a line."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ class Problem:
     def __str__(self) -> str:
         more = f" (and {self.lines - 1} more of this video)" if self.lines > 1 else ""
         return f"{self.where}{more}: {self.what}; {self.do}"
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """DataError, if there was a line that cannot be used."""
+    if problems:
+        told = "\n  ".join(map(str, problems))
+        lines = sum(problem.lines for problem in problems)
+        raise DataError(
+            f"{lines} lines cannot be used:\n  {told}", do="Mend them; nothing was computed."
+        )
 
 
 def read_text(path: Path) -> str:

@@ -33,9 +33,10 @@ from marey.data._ava_lines import (
     finite,
     moment,
     read_text,
+    refuse,
     whole,
 )
-from marey.errors import DataError, MareyError
+from marey.errors import MareyError
 from marey.files import whole_file
 from marey.models._labels import ava
 from marey.types import Video
@@ -185,13 +186,7 @@ class AvaFiles:
 
     def check(self) -> None:
         """DataError, if there was a line that cannot be used."""
-        if self._problems:
-            told = "\n  ".join(map(str, self._problems))
-            lines = sum(problem.lines for problem in self._problems)
-            raise DataError(
-                f"{lines} lines cannot be used:\n  {told}",
-                do="Mend them; nothing was computed.",
-            )
+        refuse(self._problems)
 
     def _boxes(
         self,

@@ -84,33 +84,38 @@ def read_csv(path: Path) -> list[Sample]:
     return samples
 
 
-def table_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def table_rows(
+    path: Path, required: Sequence[str], columns: Sequence[str] = COLUMNS
+) -> list[tuple[int, dict[str, str]]]:
     """Every row of a CSV table with its line number; DataError if it lacks `required` columns.
 
-    A row of fewer cells than the header has None for what is missing, one of more has the key None.
+    It may have no others than `columns`. A row of fewer cells than the header has None for
+    what is missing, one of more has the key None.
     """
     try:
         # utf-8-sig: spreadsheet programs put a byte order mark before the first column's name.
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file, strict=True)
-            _check_columns(table.fieldnames or (), required, path)
+            _check_columns(table.fieldnames or (), required, columns, path)
             rows = [(table.line_num, row) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"is not a CSV table in UTF-8 ({error})", where=path, do="Save it as CSV, UTF-8."
         ) from error
     if not rows:
-        raise DataError("the table has no rows", where=path, do=f"Columns: {','.join(COLUMNS)}.")
+        raise DataError("the table has no rows", where=path, do=f"Columns: {','.join(columns)}.")
     return rows
 
 
-def _check_columns(names: Sequence[str], required: tuple[str, ...], path: Path) -> None:
+def _check_columns(
+    names: Sequence[str], required: Sequence[str], columns: Sequence[str], path: Path
+) -> None:
     absent = [name for name in required if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in columns]
     if absent or unknown:
         what = f"lacks column {absent[0]!r}" if absent else f"has an unknown column {unknown[0]!r}"
         raise DataError(
-            f"the table {what}", where=f"{path}:1", do=f"Columns are {','.join(COLUMNS)}."
+            f"the table {what}", where=f"{path}:1", do=f"Columns are {','.join(columns)}."
         )
 
 

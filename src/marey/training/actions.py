@@ -19,10 +19,12 @@ from marey.boxes import inside
 from marey.data.ava import ActionBoxes, AvaFiles, write_boxes
 from marey.data.formats import listed
 from marey.data.key_frames import KeyClip, MarkedActions, scored, told_of_ends
+from marey.data.told_tracks import STEP, marked_by_tracks
 from marey.errors import DataError, MareyError, ModelError
 from marey.files import make_folder
 from marey.models._checkpoint import read_config
 from marey.models._registry import is_folder, takes_boxes
+from marey.outputs.text import read_reports
 from marey.runtime import FILES
 from marey.runtime.detector import Detector, make_detector
 from marey.runtime.roi import RoiRuntime, compile_actions
@@ -34,7 +36,7 @@ from marey.training.extras import require_train_extra
 from marey.training.loop import Run, carry_out, identity_of, made_to_learn, starting_net
 from marey.training.recipe import Recipe
 from marey.training.state import is_begun
-from marey.types import Input
+from marey.types import Input, Report
 
 SURE = 0.5
 """Score of a person that a detector has found, from which on somebody is there."""
@@ -51,13 +53,17 @@ def train_actions(
     videos: AnyPath | None = None,
     classes: AnyPath | Mapping[int, str] | None = None,
     validation: AnyPath | None = None,
+    tracks: AnyPath | Sequence[Report] | None = None,
+    step: float = STEP,
     skip: bool = False,
     resume: bool = False,
     bar: bool = True,
 ) -> Run:
     """Train `model`, a network that judges boxes, on the key frames that `data` marks.
 
-    `data`, `videos` (its folder), `classes` and `skip` are those of `MarkedActions.read`.
+    `data`, `videos` (its folder), `classes` and `skip` are those of `MarkedActions.read`; or with
+    `tracks`, reports of `marey.track` (or their `.json`), `data` is a table of what ids do, and it
+    and `step` are those of `marked_by_tracks`.
     `validation` is such a file, too; without it one of `recipe.folds` folds of the videos
     validates, and none where that is 0. Other actions than those that the network knows get a new
     last layer. `out` gets what `marey.train` writes; best is by frame mAP (AVA's: IoU 0.5), then by
@@ -72,7 +78,12 @@ def train_actions(
         raise _no_boxes(recipe.model)
     out = make_folder(out)
     is_begun(out, resume=resume)  # said before videos are looked for
-    marked = MarkedActions.read(data, folder=videos, classes=classes, skip=skip)
+    if tracks is None:
+        marked = MarkedActions.read(data, folder=videos, classes=classes, skip=skip)
+    else:
+        if isinstance(tracks, str | os.PathLike):
+            tracks = read_reports(Path(tracks))
+        marked = marked_by_tracks(data, tracks, folder=videos, step=step)
     train, val = _sides(marked, recipe, validation, videos, skip)
     net, told = starting_net(recipe, marked.labels)
     recipe, warnings = made_to_learn(net, recipe, marked.labels)
