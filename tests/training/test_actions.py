@@ -22,7 +22,9 @@ from marey.models import _registry as registry
 from marey.models._checkpoint import read_config
 from marey.models._create import create_model, load_checkpoint
 from marey.models._registry import takes_boxes
+from marey.outputs import write
 from marey.runtime.roi import RoiRuntime, compile_actions
+from marey.tasks.track import track
 from marey.training import actions
 from marey.training.action_metrics import evaluate_actions
 from marey.training.actions import evaluate_action_network, train_actions
@@ -30,6 +32,8 @@ from marey.training.loop import Run
 from marey.training.recipe import Recipe
 
 SHORT = RECIPE.replace({"epochs": 1})
+KEYS = ("batch", "lr", "ema", "folds", "label_smoothing", "pretrained", "freeze_norms", "workers")
+SAID = [f"--set={key}={json.dumps(getattr(RECIPE, key))}" for key in KEYS]
 
 
 @dataclass
@@ -106,24 +110,54 @@ def test_a_run_leaves_what_it_promises(made: Made) -> None:
 
 def test_what_was_learnt_says_who_does_what_in_a_new_video(made: Made, tmp_path: Path) -> None:
     video = toy.make_video(tmp_path / "new.mp4", 5 + 16)
-    boxes = tmp_path / "boxes.csv"
-    seen = [f"{k + 1},{','.join(map(str, box))}" for k in range(FRAMES) for box in BOXES]
-    boxes.write_text("frame,x1,y1,x2,y2\n" + "\n".join(seen))
+    boxes = detections(tmp_path / "boxes.csv")
     assert takes_boxes(made.run.best)
     runtime = compile_actions(made.run.best)
     assert isinstance(runtime, RoiRuntime)
     assert (runtime.labels, runtime.multilabel) == (ACTIONS, True)
     report = marey.track(video, boxes, actions=made.run.best)
     assert len(report.tracks) == len(BOXES)
-    for track in report.tracks:
-        (box,) = [k for k, box in enumerate(BOXES) if abs(box[0] - track.boxes[0, 0]) < 3]
-        does_it = {event.label for event in report.events if event.actor == track.id}
+    for one in report.tracks:
+        (box,) = [k for k, box in enumerate(BOXES) if abs(box[0] - one.boxes[0, 0]) < 3]
+        does_it = {event.label for event in report.events if event.actor == one.id}
         assert does_it == {does(5 + 16, box)}
     marked = tmp_path / "tubes.csv"
     every = [f"new,{k / toy.FPS:.3f},{line}" for k in range(FRAMES) for line in _who(5 + 16)]
     marked.write_text("\n".join(every))
     measured = marey.evaluate_tubes([report], marked)
     assert (measured.at(0.2), measured.at(0.5), measured.warnings) == (1, 1, ())
+
+
+def detections(path: Path) -> Path:
+    """What a detector would find in each frame of any of the videos."""
+    seen = [f"{k + 1},{','.join(map(str, box))}" for k in range(FRAMES) for box in BOXES]
+    path.write_text("frame,x1,y1,x2,y2\n" + "\n".join(seen))
+    return path
+
+
+def test_it_learns_from_what_is_told_of_tracks(made: Made, marey: Marey, tmp_path: Path) -> None:
+    boxes, told, reports = detections(tmp_path / "boxes.csv"), ["video,id,label,end"], []
+    for number in range(8):
+        report = track(made.videos / f"{number}.mp4", boxes)
+        reports.append(report)
+        for one in report.tracks:
+            (box,) = [k for k, box in enumerate(BOXES) if abs(box[0] - one.boxes[0, 0]) < 3]
+            if does(number, box) == "blink":  # whoever rests is told by no line
+                told.append(f"{number}.mp4,{one.id},blink,")
+    write(reports, tmp_path / "tracks.json")
+    table = tmp_path / "told.csv"
+    table.write_text("\n".join(told))
+    how = ["--task", "actions", "-m", "tiny_boxes", "-o", tmp_path / "run", *SAID]
+    how += ["--set", "epochs=4", "--tracks", tmp_path / "tracks.json", "--stride", "0.5"]
+    done = marey("train", table, *how)
+    assert done.returncode == 0, done.stderr
+    assert "boxes of which no action is told, learnt as none: " in done.stderr
+    row = json.loads(done.stdout)
+    assert row["metrics"]["val_map"] == 1
+    val = tmp_path / "run" / "val.csv"
+    measured = evaluate_action_network(row["best"], val, videos=made.videos, bar=False)
+    assert [(one.label, one.ap) for one in measured.actions] == [("blink", 1)]
+    assert marey("train", table, *how, "--skip").returncode == 2
 
 
 def _who(video: int) -> list[str]:
@@ -309,10 +343,8 @@ def test_others_are_refused(made: Made, tmp_path: Path) -> None:
 
 
 def test_the_command(made: Made, marey: Marey, tmp_path: Path) -> None:
-    keys = ("batch", "lr", "ema", "folds", "label_smoothing", "pretrained", "workers")
-    said = [f"--set={key}={json.dumps(getattr(RECIPE, key))}" for key in keys]
-    given = ["--task", "actions", "-m", "tiny_boxes", "-o", tmp_path / "run", *said]
-    done = marey("train", made.table, *given, "--set", "epochs=1", "--set", "freeze_norms=false")
+    given = ["--task", "actions", "-m", "tiny_boxes", "-o", tmp_path / "run", *SAID]
+    done = marey("train", made.table, *given, "--set", "epochs=1")
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)
     assert row["best"] == str(tmp_path / "run" / "best")
