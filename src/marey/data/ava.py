@@ -84,6 +84,11 @@ class ActionBoxes:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def rows(self) -> Iterator[tuple[KeyFrame, list[float], int, int]]:
+        """Frame, box, action and person of each."""
+        numbers = self.actions.tolist(), self.people.tolist()
+        return zip(self.frames, self.boxes.tolist(), *numbers, strict=True)
+
     def only(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> ActionBoxes:
         """Those of a mask N, or of places, in their order."""
         places = np.arange(len(self))[which]

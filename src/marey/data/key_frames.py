@@ -157,13 +157,7 @@ class MarkedActions:
         """A clip a key frame, in order of videos and times; columns of its targets are `labels`."""
         column = {number: k for k, number in enumerate(self.numbers(labels))}
         found: dict[KeyFrame, dict[tuple[float, ...], set[int]]] = defaultdict(dict)
-        for frame, box, action, person in zip(
-            self.boxes.frames,
-            self.boxes.boxes.tolist(),
-            self.boxes.actions.tolist(),
-            self.boxes.people.tolist(),
-            strict=True,
-        ):
+        for frame, box, action, person in self.boxes.rows():
             found[frame].setdefault((*box, person), set()).add(action)
         sources = {name: _source(video) for name, video in self.videos.items()}
         return tuple(
@@ -201,13 +195,7 @@ class MarkedActions:
         size = {name: Path(video.path).stat().st_size for name, video in self.videos.items()}
         rows = sorted(
             json.dumps([*frame, size[frame.video], box, action, person])
-            for frame, box, action, person in zip(
-                self.boxes.frames,
-                self.boxes.boxes.tolist(),
-                self.boxes.actions.tolist(),
-                self.boxes.people.tolist(),
-                strict=True,
-            )
+            for frame, box, action, person in self.boxes.rows()
         )
         told = json.dumps(sorted(self.actions.items()))
         return hashlib.sha256("\n".join([told, *rows]).encode()).hexdigest()
