@@ -233,7 +233,6 @@ def test_channels_last_features_and_pools_join_other_rules() -> None:
         ("vit_tiny_patch16_224", "makes tokens"),
         ("mixer_s32_224", "makes tokens"),
         ("swin_tiny_patch4_window7_224", "only to cut the picture into patches"),
-        ("sequencer2d_s", "only to cut the picture into patches"),
         ("efficientvim_m1", "gives list, not one tensor"),
     ],
 )
