@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marey.boxes import NOTHING, Detections
-from marey.testing.videos import frame_number
+from marey.testing.videos import frame_number, make_video
 from marey.types import Input, ModelCard
 
 Where = Callable[[int], tuple[float, float, float, float] | None]
@@ -56,3 +58,21 @@ class Eye:
         boxes = np.array([box for _, box in seen], np.float32)
         scores = np.full(len(seen), self.score, np.float32)
         return Detections(boxes, scores, tuple(label for label, _ in seen))
+
+
+def make_joined(path: Path) -> Path:
+    """Two seconds, the second of another size than the first."""
+    parts = [
+        make_video(
+            path.with_name(f"{k}.ts"),
+            frames=25,
+            first=25 * k,
+            size=size,
+            start=Fraction(k),
+            codec="mpeg2video",
+            b_frames=0,
+        )
+        for k, size in enumerate([(64, 96), (96, 160)])
+    ]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path

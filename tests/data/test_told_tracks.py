@@ -84,6 +84,16 @@ def test_key_frames_are_a_step_apart(
     assert len(set(marked.boxes.frames)) == count
 
 
+def test_boxes_outside_of_the_picture_are_left_out_and_counted(
+    report: Report, tmp_path: Path
+) -> None:
+    outside = replace(report, tracks=(*report.tracks, track(3, 0, 74, 96)))
+    table = told(tmp_path, "id,label\n1,serve\n2,wait\n3,hide\n")
+    marked = marked_by_tracks(table, [outside])
+    assert marked.warnings == ("boxes with nothing of the picture, left out: 3",)
+    assert set(marked.boxes.people.tolist()) == {1, 2}
+
+
 def test_a_video_of_which_nothing_is_told_is_none_of_it(report: Report, tmp_path: Path) -> None:
     other = replace(report, video=replace(report.video, path="elsewhere/other.mp4"))
     table = told(tmp_path, "video,id,label\nmatch.v1.mp4,1,serve\nmatch.v1,2,wait\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from moving import Eye, straight
+from moving import Eye, make_joined, straight
 from test_classify import BrightOrDark
 from test_shots import Jumps, shades
 
@@ -146,20 +146,7 @@ def test_what_cannot_be_had_is_left_out_and_told(
 
 
 def test_frames_of_another_size_midway_are_the_first_ones_for_all_parts(tmp_path: Path) -> None:
-    parts = [
-        make_video(
-            tmp_path / f"{k}.ts",
-            frames=25,
-            first=25 * k,
-            size=size,
-            start=Fraction(k),
-            codec="mpeg2video",
-            b_frames=0,
-        )
-        for k, size in enumerate([(64, 96), (96, 160)])
-    ]
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    joined = make_joined(tmp_path / "joined.ts")
     eye = Eye([("person", straight(2, 5, 1))])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module._shots, "finder", lambda **how: Jumps())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from moving import Eye, straight
+from moving import Eye, make_joined, straight
 
 from marey.errors import MissingExtraError, ModelError
 from marey.tasks._collected import collect
@@ -272,20 +272,7 @@ def test_boxes_outside_or_without_area_are_left_out_and_told(video: Path) -> Non
 
 
 def test_a_change_of_size_midway_goes_on_in_the_pixels_of_the_first_frame(tmp_path: Path) -> None:
-    parts = [
-        make_video(
-            tmp_path / f"{k}.ts",
-            frames=25,
-            first=25 * k,
-            size=size,
-            start=Fraction(k),
-            codec="mpeg2video",
-            b_frames=0,
-        )
-        for k, size in enumerate([(64, 96), (96, 160)])
-    ]
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    joined = make_joined(tmp_path / "joined.ts")
     with open_video(joined) as reader:
         (track,) = collect(follow(reader, Eye([("person", straight(2, 5, 1))])))
         assert any("of another size" in words for words in reader.warnings())

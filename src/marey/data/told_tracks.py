@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,33 +78,26 @@ def marked_by_tracks(
         except LineError as error:
             problems.append(Problem(f"{path}, line {number}", str(error), error.do))
     refuse(problems)
-    labels = sorted(
-        {told.label for one in named.values() for all in one.told.values() for told in all}
-    )
-    numbers = {label: number for number, label in enumerate(labels, 1)}
-    rows = [row for name, one in named.items() for row in _rows(name, one, numbers, step)]
+    told = (one for video in named.values() for own in video.told.values() for one in own)
+    actions = dict(enumerate(sorted({one.label for one in told}), 1))
+    lost = Counter[str]()
+    rows = [row for name, one in named.items() for row in _rows(name, one, actions, step, lost)]
     if not rows:
         raise DataError("no key frame has anybody in it", where=path, do="Take a shorter step.")
-    frames, boxes, actions, people = zip(*rows, strict=True)
-    idle = sum(action == _nothing(numbers) for action in actions)
+    frames, boxes, done, people = zip(*rows, strict=True)
     return MarkedActions(
         ActionBoxes(
             frames,
             np.array(boxes, np.float64),
-            np.array(actions, np.int64),
+            np.array(done, np.int64),
             np.ones(len(rows)),
             np.array(people, np.int64),
         ),
         {name: _found(name, one.video, folder) for name, one in named.items()},
-        dict(enumerate(labels, 1)),
+        actions,
         path,
-        warnings=(f"boxes of which no action is told, learnt as none: {idle}",) if idle else (),
+        warnings=tuple(f"{what}: {count}" for what, count in lost.items() if count),
     )
-
-
-def _nothing(numbers: Mapping[str, int]) -> int:
-    """The number of no action."""
-    return len(numbers) + 1
 
 
 def _by_name(reports: Sequence[Report]) -> dict[str, FollowedVideo]:
@@ -160,22 +154,32 @@ def _seconds(cell: str, otherwise: float, name: str) -> float:
 
 
 def _rows(
-    name: str, followed: FollowedVideo, numbers: Mapping[str, int], step: float
+    name: str,
+    followed: FollowedVideo,
+    actions: Mapping[int, str],
+    step: float,
+    lost: Counter[str],
 ) -> Iterator[tuple[KeyFrame, NDArray[np.float64], int, int]]:
-    """Key frame, box in shares of the picture, action and person of everybody, by time."""
-    width, height = followed.video.width, followed.video.height
+    """Key frame, box in shares of the picture, action and person of everybody, by time.
+
+    `lost` counts what is not told and what is left out.
+    """
+    size = followed.video.width, followed.video.height
+    nothing = len(actions) + 1
     times = np.unique(np.concatenate([track.times for track in followed.tracks.values()]))
     for time in _each(times, step):
         frame = KeyFrame(name, round(1000 * time))
         for id, track in followed.tracks.items():
-            here = track.times == time
-            if not visible(track.boxes[here], width, height).any():
-                continue
-            box = inside(track.boxes[here][0].astype(np.float64), width, height)
-            box /= np.tile((width, height), 2)
-            does = [t.label for t in followed.told.get(id, ()) if t.start <= time < t.end]
-            for action in sorted({numbers[label] for label in does}) or [_nothing(numbers)]:
-                yield frame, box, action, id
+            for box in track.boxes[track.times == time].astype(np.float64):
+                if not visible(box[None], *size).all():
+                    lost["boxes with nothing of the picture, left out"] += 1
+                    continue
+                told = [one for one in followed.told.get(id, ()) if one.start <= time < one.end]
+                labels = {one.label for one in told}
+                does = [number for number, label in actions.items() if label in labels]
+                lost["boxes of which no action is told, learnt as none"] += not does
+                for action in does or [nothing]:
+                    yield frame, inside(box, *size) / np.tile(size, 2), action, id
 
 
 def _each(times: NDArray[np.float64], step: float) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""What every listed network costs, counted beforehand: a hundred of them take half a minute.
+"""What every listed network costs, counted beforehand: all of them take minutes.
 
 `python -m marey.models._costs` counts anew; a test holds the file to the networks.
 """

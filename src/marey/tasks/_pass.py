@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from marey.data.box_files import BoxFile
 from marey.outputs.journal import Journal
@@ -58,6 +58,14 @@ class Asked:
         return list(dict.fromkeys(note for net in self.nets for note in net.warnings))
 
 
+class _Aside(NamedTuple):
+    """Who hears of a part besides: how far it is, what it takes, what its networks say."""
+
+    progress: Progress | None
+    spent: Spent
+    journal: Journal | None
+
+
 @dataclass(slots=True)
 class Pass:
     """What is found in one video by the networks that are `asked`.
@@ -87,7 +95,7 @@ class Pass:
         """Asks of all of `reader`, in one decoding; the first part tells `progress`."""
         spent = spent or Spent()
         spent.frames = reader.counts
-        doing: list[Callable[..., None]] = []
+        doing: list[Callable[[_Aside, Reader], None]] = []
         if self.asked.tags is not None:
             doing.append(partial(self._see, self.asked.tags))
         if self.asked.detector is not None:
@@ -95,10 +103,9 @@ class Pass:
         if self.asked.shots is not None:
             doing.append(partial(self._find_shots, self.asked.shots))
         each = [Spent() for _ in doing]
-        ears = [progress, *[None] * (len(doing) - 1)]
         parts = [
-            partial(do, progress=progress, spent=own, journal=journal)
-            for do, progress, own in zip(doing, ears, each, strict=True)
+            partial(do, _Aside(None if k else progress, own, journal))
+            for k, (do, own) in enumerate(zip(doing, each, strict=True))
         ]
         _together(reader, parts)
         if not reader.counts.converted:
@@ -126,62 +133,38 @@ class Pass:
             tracking=told(self.tracker, **self.following) if followed else None,
         )
 
-    def _see(
-        self,
-        net: Runtime,
-        reader: Reader,
-        *,
-        progress: Progress | None,
-        spent: Spent,
-        journal: Journal | None,
-    ) -> None:
+    def _see(self, net: Runtime, aside: _Aside, reader: Reader) -> None:
         seen = Seen(labels_of(net), _TOP, most=KEPT)
         with (
-            remembered(net, journal, "tags") as tags,
-            closing(score(reader, tags, spent=spent)) as scored,
+            remembered(net, aside.journal, "tags") as tags,
+            closing(score(reader, tags, spent=aside.spent)) as scored,
         ):
-            for _ in seen.passing(scored, reader.video, progress):
+            for _ in seen.passing(scored, reader.video, aside.progress):
                 pass
         if not seen.count:
             raise nothing_decoded(reader.video.path)
         self.top, self.windows = seen.top, tuple(seen.windows)
         self.warnings += seen.warnings()
 
-    def _find_shots(
-        self,
-        net: Runtime,
-        reader: Reader,
-        *,
-        progress: Progress | None,
-        spent: Spent,
-        journal: Journal | None,
-    ) -> None:
+    def _find_shots(self, net: Runtime, aside: _Aside, reader: Reader) -> None:
         with (
-            remembered(net, journal, "shots") as finder,
-            closing(judged(reader, finder, progress=progress, spent=spent)) as frames,
+            remembered(net, aside.journal, "shots") as finder,
+            closing(judged(reader, finder, progress=aside.progress, spent=aside.spent)) as frames,
         ):
             self.cuts = tuple(cuts(frames, _SURE))
 
-    def _follow(
-        self,
-        net: Detector | BoxFile,
-        reader: Reader,
-        *,
-        progress: Progress | None,
-        spent: Spent,
-        journal: Journal | None,
-    ) -> None:
-        acting, video = None, reader.video
+    def _follow(self, net: Detector | BoxFile, aside: _Aside, reader: Reader) -> None:
+        acting, video, spent = None, reader.video, aside.spent
         with (
-            remembered_looks(net, journal) as eye,
-            remembered(self.asked.actions, journal, "actions") as judge,
+            remembered_looks(net, aside.journal) as eye,
+            remembered(self.asked.actions, aside.journal, "actions") as judge,
             closing(follow(reader, eye, self.tracker, spent=spent, **self.following)) as found,
         ):
             shown: Iterator[Followed] = found
             if judge is not None:
                 acting = Acting(judge, video, threshold=self.action_threshold, spent=spent)
                 shown = acting(found)
-            self.tracks = collect(_shown(shown, video.start, video.duration, progress))
+            self.tracks = collect(_shown(shown, video.start, video.duration, aside.progress))
         if acting:
             self.acts = acting.events
             self.warnings += acting.warnings()

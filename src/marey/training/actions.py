@@ -64,10 +64,11 @@ def train_actions(
     `data`, `videos` (its folder), `classes` and `skip` are those of `MarkedActions.read`; or with
     `tracks`, reports of `marey.track` (or their `.json`), `data` is a table of what ids do, and it
     and `step` are those of `marked_by_tracks`.
-    `validation` is such a file, too; without it one of `recipe.folds` folds of the videos
-    validates, and none where that is 0. Other actions than those that the network knows get a new
-    last layer. `out` gets what `marey.train` writes; best is by frame mAP (AVA's: IoU 0.5), then by
-    the loss.
+
+    `validation` is a file that `MarkedActions.read` reads; without it one of `recipe.folds` folds
+    of the videos validates, and none where that is 0. Other actions than those that the network
+    knows get a new last layer. `out` gets what `marey.train` writes; best is by frame mAP (AVA's:
+    IoU 0.5), then by the loss.
 
     Deterministic on a CPU; `resume` goes on where the run in `out` stopped. Raises DataError with
     every line that cannot be used before anything is learnt.
