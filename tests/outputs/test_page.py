@@ -61,7 +61,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
             for k, label, score in windows
         ),
         events=(
-            Event("cut", video.start + 1, video.start + 1.04, 0.9),
+            Event("cut", video.start + 1.2, video.start + 1.24, 0.9),
             Event("walk", video.start + 0.5, video.start + 1.5, 0.75, actor=1),
         ),
         tracks=(track,),
@@ -162,7 +162,7 @@ def test_a_browser_plays_it_and_finds_its_events(
     assert set(rows) == {"car", "person · 1", "walk · 1", "cut", EVIL}
     assert rows["walk · 1"] == ["00:00.5", "walk · 1", "0.75"]
     assert noted["lanes"] == ["", "shots", "walk", "car", EVIL, "person"]
-    assert noted["second"] == ["00:01.0", "cut", "0.90", pytest.approx(1, abs=0.01)]
+    assert noted["second"] == ["00:01.2", "cut", "0.90", pytest.approx(1.2, abs=0.01)]
     assert noted["drawn"]
     assert noted["hidden"]
     assert [row[1] for row in noted["searched"]] == ["walk · 1"]
